@@ -1,0 +1,87 @@
+/** The vocabulary that all kinds share: names, durations, sizes, networks, conditions. */
+import Type from 'typebox';
+
+export const GROUP = 'chasqui.dev';
+export const VERSION = 'v1alpha1';
+export const API_VERSION = `${GROUP}/${VERSION}`;
+
+/** RFC 1123 label, as Kubernetes names most objects. */
+export const NAME_PATTERN = '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$';
+
+export const objectName = (description: string, maxLength = 63) =>
+  Type.String({ description, minLength: 1, maxLength, pattern: NAME_PATTERN });
+
+/** A duration by GEP-2257: `90s`, `1h30m`; no days, no fractions. */
+export const duration = (description: string, fallback?: string) =>
+  Type.String({
+    description: `${description} A duration such as 90s, 5m or 1h30m.`,
+    maxLength: 32,
+    pattern: '^([0-9]{1,5}(h|m|s|ms)){1,4}$',
+    ...(fallback === undefined ? {} : { default: fallback }),
+  });
+
+/** A Kubernetes Quantity of bytes. */
+export const quantity = (description: string, fallback: string) =>
+  Type.String({
+    description: `${description} A quantity of bytes such as 50Mi or 1Gi.`,
+    maxLength: 20,
+    pattern: '^[0-9]{1,12}(Ki|Mi|Gi|Ti|k|M|G|T)?$',
+    default: fallback,
+  });
+
+/** A domain name in ASCII, labels of letters, digits and hyphens, at least two of them. */
+export const DOMAIN_PATTERN =
+  '^([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\\.)+[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$';
+
+export const domainName = (description: string) =>
+  Type.String({ description, minLength: 3, maxLength: 253, pattern: DOMAIN_PATTERN });
+
+export const port = (description: string, fallback?: number) =>
+  Type.Integer({
+    description,
+    minimum: 1,
+    maximum: 65535,
+    ...(fallback === undefined ? {} : { default: fallback }),
+  });
+
+/** One of our own words, in PascalCase. A string enum, since a structural schema allows no bare one. */
+export const oneOf = <const Values extends [string, ...string[]]>(
+  values: Values,
+  options: { description: string; default?: Values[number] },
+) => Type.Enum(values, { type: 'string', ...options });
+
+export const CONDITION_STATUS = ['True', 'False', 'Unknown'] as const;
+
+/** metav1.Condition, field for field. */
+export const Condition = Type.Object(
+  {
+    type: Type.String({ description: 'What is judged, in CamelCase.', maxLength: 316 }),
+    status: oneOf(['True', 'False', 'Unknown'], { description: 'Whether it holds.' }),
+    reason: Type.String({ description: 'Why, in one CamelCase word.', minLength: 1, maxLength: 1024 }),
+    message: Type.String({ description: 'Why, for a person, and what to do about it.', maxLength: 32768 }),
+    observedGeneration: Type.Integer({ description: 'The generation of the object that was judged.', minimum: 0 }),
+    lastTransitionTime: Type.String({ description: 'When the status last changed.', format: 'date-time' }),
+  },
+  { description: 'One judgement about the object.' },
+);
+export type Condition = Type.Static<typeof Condition>;
+
+export const conditions = Type.Array(Condition, {
+  description: 'What holds of this object, one entry per type.',
+  maxItems: 16,
+  'x-kubernetes-list-type': 'map',
+  'x-kubernetes-list-map-keys': ['type'],
+});
+
+export const observedGeneration = Type.Integer({
+  description: 'The generation of the spec that this status speaks of.',
+  minimum: 0,
+});
+
+/** Options of a list whose items are named: a list-map by that name. */
+export const namedList = (description: string, maxItems: number, key = 'name') => ({
+  description,
+  maxItems,
+  'x-kubernetes-list-type': 'map',
+  'x-kubernetes-list-map-keys': [key],
+});

@@ -1,0 +1,150 @@
+/** MailDomain: a domain and what it needs to be trusted. */
+import Type from 'typebox';
+import * as common from './common.ts';
+import type { KindDefinition, Resource } from './resource.ts';
+
+export const MailDomainSpec = Type.Object(
+  {
+    domain: common.domainName('The domain that mail is sent as. It cannot change.'),
+    relayRefs: Type.Array(
+      Type.Object(
+        { name: common.objectName('Name of an SmtpRelay in the same namespace.', 40) },
+        { description: 'A relay that may send as this domain.' },
+      ),
+      { ...common.namedList('The relays that may send as this domain.', 16), minItems: 1 },
+    ),
+    dkim: Type.Optional(
+      Type.Object(
+        {
+          algorithms: Type.Optional(
+            Type.Array(
+              common.oneOf(['RSA2048', 'Ed25519'], { description: 'RSA2048 (RFC 6376) or Ed25519 (RFC 8463).' }),
+              {
+                description: 'One key is made for each, and mail is signed with all of them. Empty: not signed.',
+                maxItems: 2,
+                default: ['RSA2048', 'Ed25519'],
+                'x-kubernetes-list-type': 'set',
+              },
+            ),
+          ),
+          selectorPrefix: Type.Optional(
+            Type.String({
+              description: 'First part of the selectors.',
+              minLength: 1,
+              maxLength: 32,
+              pattern: common.NAME_PATTERN,
+              default: 'chasqui',
+            }),
+          ),
+        },
+        { description: 'How mail of this domain is signed.' },
+      ),
+    ),
+    spf: Type.Optional(
+      Type.Object(
+        {
+          include: Type.Optional(
+            Type.Array(common.domainName('A domain whose SPF record counts as well.'), {
+              description: 'Other senders of this domain.',
+              maxItems: 9,
+            }),
+          ),
+          all: Type.Optional(
+            common.oneOf(['Fail', 'SoftFail', 'Neutral'], {
+              description: 'What receivers should do with mail from elsewhere.',
+              default: 'Fail',
+            }),
+          ),
+        },
+        { description: 'The SPF record to publish (RFC 7208).' },
+      ),
+    ),
+    dmarc: Type.Optional(
+      Type.Object(
+        {
+          policy: Type.Optional(
+            common.oneOf(['None', 'Quarantine', 'Reject'], {
+              description: 'What receivers should do with mail that fails.',
+              default: 'None',
+            }),
+          ),
+          reportTo: Type.Optional(
+            Type.Array(
+              Type.String({
+                description: 'A mail address.',
+                minLength: 3,
+                maxLength: 254,
+                pattern: '^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+$',
+              }),
+              { description: 'Where receivers send aggregate reports.', maxItems: 8, 'x-kubernetes-list-type': 'set' },
+            ),
+          ),
+        },
+        { description: 'The DMARC record to publish (RFC 7489).' },
+      ),
+    ),
+    dns: Type.Optional(
+      Type.Object(
+        {
+          publisher: Type.Optional(
+            common.oneOf(['Manual'], { description: 'Who publishes the records. Manual: you do.', default: 'Manual' }),
+          ),
+          verification: Type.Optional(
+            common.oneOf(['Disabled'], {
+              description: 'Whether a key must be seen in DNS before it signs. Disabled: the first key signs at once.',
+              default: 'Disabled',
+            }),
+          ),
+          ttl: Type.Optional(common.duration('Time to live of the records.', '1h')),
+        },
+        { description: 'The DNS records of this domain.' },
+      ),
+    ),
+  },
+  { description: 'What the domain should be.' },
+);
+export type MailDomainSpec = Type.Static<typeof MailDomainSpec>;
+
+export const MailDomainStatus = Type.Object(
+  {
+    observedGeneration: Type.Optional(common.observedGeneration),
+    conditions: Type.Optional(common.conditions),
+    dnsRecords: Type.Optional(
+      Type.Array(
+        Type.Object({
+          type: Type.String({ description: 'Record type.' }),
+          name: Type.String({ description: 'Owner name, without the trailing dot.' }),
+          value: Type.String({ description: 'The value to publish, unquoted.' }),
+        }),
+        { description: 'The records to publish.', maxItems: 64 },
+      ),
+    ),
+    dkim: Type.Optional(
+      Type.Object({
+        keys: Type.Array(
+          Type.Object({
+            selector: Type.String({ description: 'Selector: the key is at SELECTOR._domainkey.DOMAIN.' }),
+            algorithm: common.oneOf(['RSA2048', 'Ed25519'], { description: 'What the key is for.' }),
+            state: common.oneOf(['Active'], { description: 'Active: it signs.' }),
+          }),
+          { description: 'The DKIM keys.', maxItems: 16 },
+        ),
+      }),
+    ),
+  },
+  { description: 'What the domain is.' },
+);
+export type MailDomainStatus = Type.Static<typeof MailDomainStatus>;
+
+export type MailDomain = Resource<'MailDomain', MailDomainSpec, MailDomainStatus>;
+
+export const MailDomain: KindDefinition = {
+  kind: 'MailDomain',
+  plural: 'maildomains',
+  shortNames: ['md'],
+  description: 'A domain that mail is sent as, its DKIM keys and its DNS records.',
+  maxNameLength: 63,
+  spec: MailDomainSpec,
+  status: MailDomainStatus,
+  immutable: ['/domain'],
+};

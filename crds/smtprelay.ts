@@ -1,0 +1,266 @@
+/** SmtpRelay: a group of relay replicas, their listeners and how they deliver. */
+import Type from 'typebox';
+import * as common from './common.ts';
+import type { KindDefinition, Resource } from './resource.ts';
+
+const network = Type.String({
+  description: 'A network in CIDR notation, such as 10.0.0.0/8 or fd00::/8.',
+  maxLength: 43,
+  pattern: '^[0-9a-fA-F:.]+/[0-9]{1,3}$',
+});
+
+const Listener = Type.Object(
+  {
+    name: common.objectName('Name of the listener, unique in this relay.', 15),
+    protocol: common.oneOf(['Submission', 'Submissions'], {
+      description: 'Submission: STARTTLS. Submissions: TLS from the first byte (RFC 8314).',
+    }),
+    port: common.port('TCP port that clients connect to.'),
+    tls: Type.Optional(
+      common.oneOf(['Required', 'Optional'], {
+        description: 'Required: no mail before TLS. Optional: mail from auth.exemptNetworks is taken in clear too.',
+        default: 'Required',
+      }),
+    ),
+    auth: Type.Optional(
+      Type.Object(
+        {
+          exemptNetworks: Type.Optional(
+            Type.Array(network, {
+              description: 'Clients of these networks need no AUTH; they may send as the MailDomains of the relay.',
+              maxItems: 32,
+              'x-kubernetes-list-type': 'set',
+            }),
+          ),
+        },
+        { description: 'Who must authenticate.' },
+      ),
+    ),
+  },
+  { description: 'A port on which the relay takes mail.' },
+);
+
+const Smarthost = Type.Object(
+  {
+    host: Type.String({
+      description: 'Host name or IP address.',
+      minLength: 1,
+      maxLength: 253,
+      pattern: '^[A-Za-z0-9._:-]+$',
+    }),
+    port: Type.Optional(common.port('TCP port.', 25)),
+    tls: Type.Optional(
+      Type.Object(
+        {
+          mode: Type.Optional(
+            common.oneOf(['Disabled', 'Opportunistic', 'Required', 'Verified'], {
+              description:
+                'Disabled: never TLS. Opportunistic: STARTTLS where offered, any certificate. Required: TLS or no delivery. Verified: TLS with a certificate that is valid for the host.',
+              default: 'Opportunistic',
+            }),
+          ),
+        },
+        { description: 'How the connection is secured.' },
+      ),
+    ),
+  },
+  { description: 'A server that takes the mail and delivers it further.' },
+);
+
+const Route = Type.Object(
+  {
+    match: Type.Object(
+      {
+        domains: Type.Array(
+          Type.String({
+            description: 'A domain, *.DOMAIN for its subdomains, or * for all.',
+            maxLength: 255,
+            pattern: '^(\\*|(\\*\\.)?[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?)$',
+          }),
+          { description: 'Recipient domains this route is for.', minItems: 1, maxItems: 100 },
+        ),
+      },
+      { description: 'Which recipients take this route.' },
+    ),
+    smarthosts: Type.Array(Smarthost, { description: 'Tried in this order.', minItems: 1, maxItems: 8 }),
+  },
+  { description: 'Where mail for some domains goes instead of to their MX.' },
+);
+
+export const SmtpRelaySpec = Type.Object(
+  {
+    hostname: common.domainName('Name the relay greets with and says in EHLO.'),
+    replicas: Type.Optional(
+      Type.Integer({ description: 'How many relay processes share the work.', minimum: 0, maximum: 100, default: 1 }),
+    ),
+    listeners: Type.Array(Listener, { ...common.namedList('Where the relay takes mail.', 16), minItems: 1 }),
+    tls: Type.Optional(
+      Type.Object(
+        {
+          certificate: Type.Optional(
+            Type.Object(
+              {
+                ownCA: Type.Optional(
+                  Type.Object(
+                    {},
+                    { description: 'A private CA that the operator makes, and renews certificates under.' },
+                  ),
+                ),
+              },
+              { description: 'Where the server certificate comes from.', default: { ownCA: {} } },
+            ),
+          ),
+          minVersion: Type.Optional(
+            common.oneOf(['TLSv1.2', 'TLSv1.3'], {
+              description: 'Oldest TLS version taken from clients.',
+              default: 'TLSv1.2',
+            }),
+          ),
+        },
+        { description: 'TLS towards clients.' },
+      ),
+    ),
+    egress: Type.Optional(
+      Type.Object(
+        {
+          addresses: Type.Array(
+            Type.String({ description: 'An IPv4 or IPv6 address.', maxLength: 39, pattern: '^[0-9a-fA-F:.]+$' }),
+            {
+              description: 'Addresses that the world sees this relay send from.',
+              maxItems: 64,
+              'x-kubernetes-list-type': 'set',
+            },
+          ),
+        },
+        { description: 'How the relay looks from outside; used for SPF.' },
+      ),
+    ),
+    delivery: Type.Optional(
+      Type.Object(
+        {
+          routes: Type.Optional(
+            Type.Array(Route, {
+              description: 'First match wins. Mail that matches none goes to the MX of its domain.',
+              maxItems: 100,
+            }),
+          ),
+          direct: Type.Optional(
+            Type.Object(
+              {
+                resolvers: Type.Optional(
+                  Type.Array(
+                    Type.String({
+                      description: 'IP address of a DNS server, with an optional port: 127.0.0.1:5353 or [::1]:5353.',
+                      maxLength: 48,
+                      pattern: '^(\\[[0-9a-fA-F:.]+\\](:[0-9]{1,5})?|[0-9.]+(:[0-9]{1,5})?|[0-9a-fA-F:]+)$',
+                    }),
+                    { description: 'DNS servers to ask; by default those of the system.', maxItems: 8 },
+                  ),
+                ),
+                port: Type.Optional(common.port('Port of the destination servers.', 25)),
+              },
+              { description: 'Delivery to the MX of the recipient domain.' },
+            ),
+          ),
+          retry: Type.Optional(
+            Type.Object(
+              {
+                schedule: Type.Optional(
+                  Type.Array(common.duration('Wait before the next attempt.'), {
+                    description: 'Waits between attempts; the last one repeats. Each varies by 10%.',
+                    minItems: 1,
+                    maxItems: 32,
+                    default: ['5m', '15m', '30m', '1h', '2h'],
+                  }),
+                ),
+                expireAfter: Type.Optional(
+                  common.duration('How long delivery is tried before the mail bounces.', '120h'),
+                ),
+              },
+              { description: 'When a temporary failure is tried again.' },
+            ),
+          ),
+        },
+        { description: 'How mail leaves.' },
+      ),
+    ),
+    limits: Type.Optional(
+      Type.Object(
+        {
+          messageSize: Type.Optional(common.quantity('Largest message.', '50Mi')),
+          recipients: Type.Optional(
+            Type.Integer({ description: 'Most recipients of one message.', minimum: 1, maximum: 50000, default: 1000 }),
+          ),
+          idleTimeout: Type.Optional(common.duration('How long a client may say nothing.', '5m')),
+        },
+        { description: 'Bounds on what a client may ask of one replica.' },
+      ),
+    ),
+    monitoring: Type.Optional(
+      Type.Object(
+        {
+          port: Type.Optional(
+            common.port('Port of metrics and health. On a host replica i uses port + i on 127.0.0.1.', 9465),
+          ),
+        },
+        { description: 'Metrics, health and readiness.' },
+      ),
+    ),
+    deletion: Type.Optional(
+      Type.Object(
+        {
+          drainTimeout: Type.Optional(
+            common.duration('How long a replica that is no longer wanted goes on delivering what it holds.', '10m'),
+          ),
+        },
+        { description: 'What happens to a replica that is no longer wanted.' },
+      ),
+    ),
+  },
+  { description: 'What the relay should be.' },
+);
+export type SmtpRelaySpec = Type.Static<typeof SmtpRelaySpec>;
+
+export const REPLICA_STATES = ['Starting', 'Ready', 'Unready', 'Draining', 'Stopped'] as const;
+
+export const SmtpRelayStatus = Type.Object(
+  {
+    observedGeneration: Type.Optional(common.observedGeneration),
+    conditions: Type.Optional(common.conditions),
+    replicas: Type.Optional(Type.Integer({ description: 'Replicas that run.' })),
+    readyReplicas: Type.Optional(Type.Integer({ description: 'Replicas that take mail.' })),
+    replicaStates: Type.Optional(
+      Type.Array(
+        Type.Object({
+          ordinal: Type.Integer({ description: 'Number of the replica, from 0.' }),
+          state: common.oneOf([...REPLICA_STATES], {
+            description: 'Draining: no longer wanted, still delivering. Stopped: no longer wanted, its spool is kept.',
+          }),
+          queued: Type.Optional(Type.Boolean({ description: 'Whether its spool holds mail.' })),
+        }),
+        { description: 'Each replica that runs or whose spool is kept.', maxItems: 200 },
+      ),
+    ),
+    attachedDomains: Type.Optional(Type.Integer({ description: 'MailDomains in force.' })),
+    attachedUsers: Type.Optional(Type.Integer({ description: 'SmtpUsers in force.' })),
+    certificate: Type.Optional(
+      Type.Object({ notAfter: Type.String({ description: 'When the certificate expires.', format: 'date-time' }) }),
+    ),
+    version: Type.Optional(Type.String({ description: 'Version of the relay that runs.' })),
+  },
+  { description: 'What the relay is.' },
+);
+export type SmtpRelayStatus = Type.Static<typeof SmtpRelayStatus>;
+
+export type SmtpRelay = Resource<'SmtpRelay', SmtpRelaySpec, SmtpRelayStatus>;
+
+export const SmtpRelay: KindDefinition = {
+  kind: 'SmtpRelay',
+  plural: 'smtprelays',
+  shortNames: ['relay'],
+  description: 'A group of relays that take mail over SMTP, keep it safely, sign it and deliver it.',
+  maxNameLength: 40,
+  spec: SmtpRelaySpec,
+  status: SmtpRelayStatus,
+  immutable: [],
+};

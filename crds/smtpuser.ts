@@ -1,0 +1,68 @@
+/** SmtpUser: who may send, and where the credential is kept. */
+import Type from 'typebox';
+import * as common from './common.ts';
+import type { KindDefinition, Resource } from './resource.ts';
+
+export const SmtpUserSpec = Type.Object(
+  {
+    relayRef: Type.Object(
+      { name: common.objectName('Name of an SmtpRelay in the same namespace.', 40) },
+      { description: 'The relay this user sends through.' },
+    ),
+    senders: Type.Array(
+      Type.String({
+        description: 'A mail address, or *@DOMAIN for all addresses of a domain.',
+        minLength: 3,
+        maxLength: 320,
+        pattern: '^[^@\\s]+@[^@\\s]+$',
+      }),
+      {
+        description: 'Addresses this user may send as; subdomains are not included.',
+        minItems: 1,
+        maxItems: 100,
+        'x-kubernetes-list-type': 'set',
+      },
+    ),
+    secret: Type.Optional(
+      Type.Object(
+        {
+          name: Type.Optional(
+            Type.String({
+              description: 'Name of the Secret that is written; by default the name of the user with -smtp.',
+              minLength: 1,
+              maxLength: 253,
+              pattern: '^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$',
+            }),
+          ),
+        },
+        { description: 'The Secret with the credential.' },
+      ),
+    ),
+  },
+  { description: 'What the user may do.' },
+);
+export type SmtpUserSpec = Type.Static<typeof SmtpUserSpec>;
+
+export const SmtpUserStatus = Type.Object(
+  {
+    observedGeneration: Type.Optional(common.observedGeneration),
+    conditions: Type.Optional(common.conditions),
+    username: Type.Optional(Type.String({ description: 'The name to authenticate with.' })),
+    secretName: Type.Optional(Type.String({ description: 'The Secret that holds the credential.' })),
+  },
+  { description: 'What the user is.' },
+);
+export type SmtpUserStatus = Type.Static<typeof SmtpUserStatus>;
+
+export type SmtpUser = Resource<'SmtpUser', SmtpUserSpec, SmtpUserStatus>;
+
+export const SmtpUser: KindDefinition = {
+  kind: 'SmtpUser',
+  plural: 'smtpusers',
+  shortNames: ['su'],
+  description: 'A sender: its credential, and the addresses it may send as.',
+  maxNameLength: 63,
+  spec: SmtpUserSpec,
+  status: SmtpUserStatus,
+  immutable: [],
+};

@@ -1,0 +1,137 @@
+/**
+ * The config folder of a relay: the only contract between operator and relay.
+ *
+ * `index.json` names the replicas and the SHA-256 of every other document; a relay takes a folder only when all of
+ * them match, so a half-written folder is never in force. `settings.json` and `certificates.json` are always there.
+ * Domains and users are spread over a fixed set of shards (16 and 8), by a hash of their name, since a Secret has a
+ * size limit and its mounts must be declared in the pod from day one; a shard without entries is absent.
+ *
+ * Within a format version fields are only ever added. Unknown ones are ignored: operator N writes what relay N-1 reads.
+ */
+import { createHash } from 'node:crypto';
+import Type from 'typebox';
+
+export const FORMAT_VERSION = 1;
+export const INDEX = 'index.json';
+export const SETTINGS = 'settings.json';
+export const CERTIFICATES = 'certificates.json';
+export const DOMAIN_SHARDS = 16;
+export const USER_SHARDS = 8;
+
+const pad = (index: number): string => String(index).padStart(2, '0');
+export const domainShardFile = (index: number): string => `domains-${pad(index)}.json`;
+export const userShardFile = (index: number): string => `users-${pad(index)}.json`;
+
+/** The shard of a name: the same for the same name, whatever else there is. */
+export const shardOf = (name: string, shards: number): number =>
+  createHash('sha256').update(name).digest().readUInt32BE(0) % shards;
+
+const ms = (minimum = 0) => Type.Integer({ minimum, maximum: 366 * 24 * 3_600_000 });
+const portNumber = Type.Integer({ minimum: 1, maximum: 65535 });
+
+export const IndexDocument = Type.Object({
+  formatVersion: Type.Integer({ minimum: 1 }),
+  /** A replica whose ordinal is not below this drains. */
+  replicas: Type.Integer({ minimum: 0 }),
+  /** Hex SHA-256 of each document, by file name. */
+  documents: Type.Unsafe<Record<string, string>>({
+    type: 'object',
+    additionalProperties: { type: 'string', pattern: '^[0-9a-f]{64}$' },
+  }),
+});
+export type IndexDocument = Type.Static<typeof IndexDocument>;
+
+export const ListenerSettings = Type.Object({
+  name: Type.String({ minLength: 1 }),
+  protocol: Type.Enum(['Submission', 'Submissions']),
+  port: portNumber,
+  tls: Type.Enum(['Required', 'Optional']),
+  /** CIDR networks whose clients need no AUTH. */
+  exemptNetworks: Type.Array(Type.String()),
+});
+export type ListenerSettings = Type.Static<typeof ListenerSettings>;
+
+export const SmarthostSettings = Type.Object({
+  host: Type.String({ minLength: 1 }),
+  port: portNumber,
+  tls: Type.Enum(['Disabled', 'Opportunistic', 'Required', 'Verified']),
+});
+export type SmarthostSettings = Type.Static<typeof SmarthostSettings>;
+
+export const RouteSettings = Type.Object({
+  /** Lower-case A-label domains, `*.DOMAIN`, or `*`. */
+  domains: Type.Array(Type.String({ minLength: 1 })),
+  smarthosts: Type.Array(SmarthostSettings, { minItems: 1 }),
+});
+export type RouteSettings = Type.Static<typeof RouteSettings>;
+
+export const SettingsDocument = Type.Object({
+  /** Namespace and name of the SmtpRelay. */
+  relay: Type.Object({ namespace: Type.String(), name: Type.String() }),
+  hostname: Type.String({ minLength: 1 }),
+  listeners: Type.Array(ListenerSettings),
+  tls: Type.Object({ minVersion: Type.Enum(['TLSv1.2', 'TLSv1.3']) }),
+  delivery: Type.Object({
+    routes: Type.Array(RouteSettings),
+    direct: Type.Object({ resolvers: Type.Array(Type.String()), port: portNumber }),
+    retry: Type.Object({ scheduleMs: Type.Array(ms(), { minItems: 1 }), expireAfterMs: ms(1) }),
+  }),
+  limits: Type.Object({
+    messageSizeBytes: Type.Integer({ minimum: 1 }),
+    recipients: Type.Integer({ minimum: 1 }),
+    idleTimeoutMs: ms(1),
+  }),
+  monitoring: Type.Object({ port: portNumber }),
+});
+export type SettingsDocument = Type.Static<typeof SettingsDocument>;
+
+export const CertificateDocument = Type.Object({
+  /** Served to clients that name none or an unknown name. PEM, leaf first. */
+  chain: Type.String({ minLength: 1 }),
+  /** PEM, PKCS #8. */
+  key: Type.String({ minLength: 1 }),
+});
+export type CertificateDocument = Type.Static<typeof CertificateDocument>;
+
+export const CertificatesDocument = Type.Object({ default: CertificateDocument });
+export type CertificatesDocument = Type.Static<typeof CertificatesDocument>;
+
+export const DkimKeyDocument = Type.Object({
+  selector: Type.String({ minLength: 1 }),
+  algorithm: Type.Enum(['RSA2048', 'Ed25519']),
+  /** PEM, PKCS #8. */
+  privateKey: Type.String({ minLength: 1 }),
+});
+export type DkimKeyDocument = Type.Static<typeof DkimKeyDocument>;
+
+export const DomainDocument = Type.Object({
+  /** NAMESPACE/NAME of the MailDomain. */
+  name: Type.String({ minLength: 1 }),
+  /** Lower case, A-labels. */
+  domain: Type.String({ minLength: 1 }),
+  dkim: Type.Object({
+    /** False: mail of this domain goes out unsigned. True and no key: it is refused with 451 4.7.5. */
+    sign: Type.Boolean(),
+    keys: Type.Array(DkimKeyDocument),
+  }),
+});
+export type DomainDocument = Type.Static<typeof DomainDocument>;
+
+export const UserDocument = Type.Object({
+  /** NAME.NAMESPACE of the SmtpUser: what the client authenticates as. */
+  username: Type.String({ minLength: 1 }),
+  /** Addresses, or `*@DOMAIN`; domains in lower-case A-labels. Only what is granted stands here. */
+  senders: Type.Array(Type.String({ minLength: 3 })),
+  /** SCRAM-SHA-256 (RFC 5802, RFC 7677); all base64. */
+  verifier: Type.Object({
+    salt: Type.String({ minLength: 1 }),
+    iterations: Type.Integer({ minimum: 4096 }),
+    storedKey: Type.String({ minLength: 1 }),
+    serverKey: Type.String({ minLength: 1 }),
+  }),
+});
+export type UserDocument = Type.Static<typeof UserDocument>;
+
+/** Entries are judged one by one when they are read, so that a bad one hurts only itself: hence unknown here. */
+export const DomainsShard = Type.Object({ domains: Type.Array(Type.Unknown()) });
+export const UsersShard = Type.Object({ users: Type.Array(Type.Unknown()) });

@@ -1,0 +1,17 @@
+/** Delivery: the interface that receive (after each commit) and main see. */
+import type { Accepted } from '../spool/spool.ts';
+
+export interface Deliverer {
+  /** Reads what waits in the spool and begins. */
+  start(): Promise<void>;
+  /** Takes a message that was just committed; it is tried at once, from memory where there is room. */
+  enqueue(accepted: Accepted): void;
+  /** Starts no new attempt, waits for those in hand up to graceMs, records their outcomes. */
+  stop(graceMs: number): Promise<void>;
+}
+
+/** Where the mail of a recipient goes: decided from config when it is queued, and again at each attempt. */
+export interface Router {
+  /** Key by which deliveries are grouped and connections counted, for an address's domain (lower case, A-labels). */
+  destinationOf(domain: string): string;
+}

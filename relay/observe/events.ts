@@ -1,0 +1,57 @@
+/** What happens to messages and sessions, told once: the log writes a line of it, the metrics count it. */
+import type { Envelope, Reply } from '../spool/envelope.ts';
+
+export type MessageEvent =
+  | {
+      readonly event: 'received';
+      readonly queueId: string;
+      readonly envelope: Envelope;
+      readonly recipients: readonly string[];
+    }
+  | {
+      readonly event: 'signed';
+      readonly queueId: string;
+      readonly domain: string;
+      readonly selectors: readonly string[];
+    }
+  | {
+      readonly event: 'delivered' | 'deferred' | 'bounced' | 'expired';
+      readonly queueId: string;
+      readonly recipient: string;
+      readonly destination: string;
+      readonly reply: Reply;
+      readonly attempts: number;
+      /** From arrival to this outcome. */
+      readonly ageMs: number;
+      /** deferred: when it is tried again. */
+      readonly nextMs?: number;
+      /** bounced, expired: queue id of the DSN that was committed with it. */
+      readonly dsn?: string;
+    };
+
+export type SessionEvent =
+  | { readonly event: 'session'; readonly listener: string }
+  | {
+      readonly event: 'auth';
+      readonly listener: string;
+      readonly mechanism: string;
+      readonly result: 'accepted' | 'rejected';
+    }
+  | {
+      readonly event: 'rejected';
+      readonly listener: string;
+      readonly stage: 'connect' | 'command' | 'auth' | 'mail' | 'rcpt' | 'data';
+      readonly reason: string;
+      readonly reply: string;
+      readonly client: string;
+      readonly user?: string;
+      readonly mailFrom?: string;
+      readonly recipient?: string;
+    };
+
+export interface Observer {
+  message(event: MessageEvent): void;
+  session(event: SessionEvent): void;
+  /** Anything else that a person should know; fields must be free of secrets. */
+  log(level: 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>): void;
+}

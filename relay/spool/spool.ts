@@ -1,0 +1,131 @@
+/**
+ * The durable queue: the interface that receive, deliver and report see.
+ *
+ * A promise that `commit` or `record` returns resolves only when what it was given is on disk (fsync done). Nothing
+ * here touches the network. A failed fsync ends the process: the state of the file is unknown then, and only a restart
+ * that reads the disk again can tell (PostgreSQL's fsync lesson of 2018).
+ */
+import type { Envelope, Recipient } from './envelope.ts';
+
+/** A delivery of one message to one destination: the unit that is scheduled, retried and recorded. */
+export interface QueuedDelivery {
+  readonly id: number;
+  readonly queueId: string;
+  /** What the scheduler counts connections for: a next hop's key or a recipient domain (see deliver/router). */
+  readonly destination: string;
+  readonly envelope: Envelope;
+  /** Attempts made so far. */
+  readonly attempts: number;
+  /** Not yet final ones only. */
+  readonly recipients: readonly Recipient[];
+}
+
+/** Recipients of one message that share a destination. */
+export interface NewDelivery {
+  readonly destination: string;
+  readonly recipients: readonly Recipient[];
+}
+
+/** The content of a message as it goes out, after any signature that was stored with it. */
+export interface Content {
+  /** DKIM-Signature fields stored at the first deferral; undefined until then. */
+  readonly signature: Buffer | undefined;
+  /** Whole content where it is small enough to be held in memory (256 KiB), else a way to read it as often as needed. */
+  readonly data: Buffer | { readonly sizeBytes: number; open(): AsyncIterable<Buffer> };
+}
+
+export interface Accepted {
+  readonly queueId: string;
+  readonly content: Content;
+  readonly deliveries: readonly QueuedDelivery[];
+}
+
+/** A message on its way in. Ends with commit or abort, once; an intake dropped by a crash leaves no trace. */
+export interface Intake {
+  readonly queueId: string;
+  /** Appends content. A returned promise asks the caller to wait (back-pressure of a body file). */
+  write(chunk: Buffer): Promise<void> | undefined;
+  /** Resolves when message, body and deliveries are durable: only then may the client hear 250. */
+  commit(envelope: Envelope, deliveries: readonly NewDelivery[]): Promise<Accepted>;
+  abort(): Promise<void>;
+}
+
+/** A message made here (a DSN), to be committed together with the outcome that causes it. */
+export interface SpawnedMessage {
+  readonly envelope: Envelope;
+  readonly content: Buffer;
+  readonly deliveries: readonly NewDelivery[];
+}
+
+/** What an attempt came to. */
+export interface Outcome {
+  readonly delivery: number;
+  /** Attempts made, this one included. */
+  readonly attempts: number;
+  /** Recipients that are not final yet, with their last reply; none: the delivery is over and its row goes. */
+  readonly remaining: readonly Recipient[];
+  /** Milliseconds since 1970 of the next attempt; ignored when nothing remains. */
+  readonly dueMs: number;
+  /** Signature to store with the message, when it was made in this attempt and something remains. */
+  readonly signature?: Buffer;
+}
+
+export interface Lane {
+  readonly destination: string;
+  /** Sender identity: user, network, or '' for our own. Lanes of a destination take turns. */
+  readonly sender: string;
+  /** Earliest due time in the lane. */
+  readonly dueMs: number;
+}
+
+/** A message as `chasqui queue` shows it. */
+export interface QueuedMessage {
+  readonly queueId: string;
+  readonly envelope: Envelope;
+  readonly deliveries: readonly {
+    readonly destination: string;
+    readonly attempts: number;
+    /** Absent while the first attempt is in memory. */
+    readonly dueMs?: number;
+    readonly recipients: readonly Recipient[];
+  }[];
+}
+
+export interface SpoolStats {
+  readonly messages: number;
+  readonly deliveries: number;
+  /** Arrival of the oldest message, milliseconds since 1970; absent when empty. */
+  readonly oldestMs?: number;
+}
+
+export interface Spool {
+  /** First part of every queue id of this spool. */
+  readonly spoolId: string;
+  /** Starts a message and gives it its queue id. */
+  open(): Intake;
+  /** Lanes with something due at nowMs or later, earliest first. */
+  lanes(limit: number): Promise<readonly Lane[]>;
+  /** The first n deliveries of a lane that are due, in order of due time. The caller knows which are in hand already. */
+  due(lane: Pick<Lane, 'destination' | 'sender'>, nowMs: number, n: number): Promise<readonly QueuedDelivery[]>;
+  /** @throws {SpoolDamage} when the crc of row or body file is wrong. */
+  read(queueId: string): Promise<Content>;
+  /** Enters accepted deliveries that the scheduler could not keep in memory into the index, due at once. */
+  park(deliveries: readonly number[]): Promise<void>;
+  /** Records outcomes and the messages they cause in one commit: all of it is durable, or none. */
+  record(outcomes: readonly Outcome[], spawned: readonly SpawnedMessage[]): Promise<readonly Accepted[]>;
+  list(limit: number): Promise<readonly QueuedMessage[]>;
+  show(queueId: string): Promise<QueuedMessage | undefined>;
+  stats(): Promise<SpoolStats>;
+  /** Commits what was handed in, then closes. */
+  close(): Promise<void>;
+}
+
+/** The spool cannot take or record anything now: tell the client 451, and keep what was in hand. */
+export class SpoolUnavailable extends Error {
+  override readonly name = 'SpoolUnavailable';
+}
+
+/** Content or rows of a message that do not match their crc. */
+export class SpoolDamage extends Error {
+  override readonly name = 'SpoolDamage';
+}
