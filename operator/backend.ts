@@ -1,0 +1,126 @@
+/**
+ * What an operator needs of the world, whatever the world is: a Kubernetes API, or processes and files of one machine.
+ * Controllers see nothing but this; only `backends/host` knows processes, only `backends/kubernetes` knows pods.
+ */
+import type { KindTypes } from '../crds/kinds.ts';
+import type { KindName, ObjectKey } from '../crds/resource.ts';
+
+export interface Objects {
+  /** Accepted objects of a kind, from memory. Empty until `synced`. */
+  list<Kind extends KindName>(kind: Kind): readonly KindTypes[Kind][];
+  get<Kind extends KindName>(kind: Kind, key: ObjectKey): KindTypes[Kind] | undefined;
+  /** Calls listener for each object that appears, changes (status included) or goes. */
+  watch(listener: (kind: KindName, key: ObjectKey) => void): void;
+  patchStatus<Kind extends KindName>(
+    kind: Kind,
+    key: ObjectKey,
+    status: NonNullable<KindTypes[Kind]['status']>,
+  ): Promise<void>;
+  /** An object with our finalizer stays, with a deletionTimestamp, until it is taken off. */
+  setFinalizer(kind: KindName, key: ObjectKey, present: boolean): Promise<void>;
+}
+
+/** Who a Secret of ours belongs to: written as labels, and asked before a Secret is used or written. */
+export interface SecretOwner {
+  readonly kind: KindName;
+  readonly name: string;
+  readonly uid: string;
+}
+
+export interface Secret {
+  readonly namespace: string;
+  readonly name: string;
+  readonly owner: SecretOwner;
+  /** What the Secret is for, such as dkim, ca, certificate, credential. */
+  readonly purpose: string;
+  readonly data: Readonly<Record<string, string>>;
+  /** Facts about the content that are not secret, such as an algorithm or a selector. */
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/** Another's Secret stands where ours should be. */
+export class SecretConflict extends Error {
+  override readonly name = 'SecretConflict';
+}
+
+export interface Secrets {
+  get(namespace: string, name: string): Promise<Secret | undefined>;
+  /** Secrets of ours that belong to the owner. */
+  ownedBy(namespace: string, owner: Pick<SecretOwner, 'kind' | 'name'>): Promise<readonly Secret[]>;
+  /**
+   * Creates a Secret, durably; the only way key material is written, so that no key is ever overwritten.
+   * @throws {SecretConflict} when one of that name is there
+   */
+  create(secret: Secret): Promise<void>;
+  /**
+   * Creates or replaces a Secret of ours whose content can be made again.
+   * @throws {SecretConflict} when one of that name is there that is not the owner's
+   */
+  apply(secret: Secret): Promise<void>;
+  delete(namespace: string, name: string): Promise<void>;
+  watch(listener: (namespace: string, name: string) => void): void;
+}
+
+/** One relay, neutral: what should run, and the config folder it runs by. */
+export interface RelayGroup {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly replicas: number;
+  readonly listeners: readonly { readonly name: string; readonly port: number }[];
+  readonly monitoringPort: number;
+  readonly drainTimeoutMs: number;
+  /** File name to content of the config folder, `index.json` included. */
+  readonly documents: ReadonlyMap<string, string>;
+  /** Hash of the config: hex SHA-256 of `index.json`. */
+  readonly configHash: string;
+}
+
+export interface RelayReplica {
+  readonly ordinal: number;
+  readonly state: 'Starting' | 'Ready' | 'Unready' | 'Draining' | 'Stopped';
+  readonly version?: string;
+  /** Config that the replica reports to be in force. */
+  readonly configHash?: string;
+  /** Entries of the config that the replica left out. */
+  readonly rejected: readonly string[];
+  /** Whether its spool holds mail; undefined when unknown. */
+  readonly queued?: boolean;
+  /** Why it does not run, such as AddressInUse. */
+  readonly problem?: { readonly reason: string; readonly message: string };
+}
+
+export interface Relays {
+  apply(group: RelayGroup): Promise<void>;
+  observe(key: ObjectKey): readonly RelayReplica[];
+  /** Drains and ends all replicas; resolves true once none is left. Asked again until then. */
+  remove(key: ObjectKey, drainTimeoutMs: number): Promise<boolean>;
+  /** Calls listener when anything that `observe` tells has changed. */
+  watch(listener: (key: ObjectKey) => void): void;
+}
+
+export interface OperatorEvent {
+  readonly kind: KindName;
+  readonly key: ObjectKey;
+  readonly type: 'Normal' | 'Warning';
+  readonly reason: string;
+  readonly message: string;
+}
+
+export interface Events {
+  emit(event: OperatorEvent): void;
+}
+
+export interface Backend {
+  readonly objects: Objects;
+  readonly secrets: Secrets;
+  readonly relays: Relays;
+  readonly events: Events;
+  /** Host name and port at which a user of the relay submits; differs between a cluster and one machine. */
+  readonly submissionHost: (relay: ObjectKey) => string;
+  /** Names and addresses, beside its hostname, that the relay's own certificate is for. */
+  readonly serviceNames: (relay: ObjectKey) => readonly string[];
+  /** Reads everything, then starts watching; nothing is reconciled before it resolves. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}

@@ -1,0 +1,43 @@
+/** A plan: everything a controller decided about one object, as data. Controllers decide; `applyPlan` acts. */
+import type { KindTypes } from '../../crds/kinds.ts';
+import type { KindName, ObjectKey } from '../../crds/resource.ts';
+import type { Backend, OperatorEvent, RelayGroup, Secret } from '../backend.ts';
+
+/**
+ * A Secret whose content is random and so cannot stand in a pure plan: `generate` makes it when the plan is applied.
+ * It is only ever created; when another writer was first, the next observe finds that one.
+ */
+export interface SecretRecipe extends Omit<Secret, 'data'> {
+  readonly generate: () => Promise<Readonly<Record<string, string>>>;
+}
+
+export interface Plan<Kind extends KindName> {
+  /** Key material that is missing. After a creation the object is reconciled again at once. */
+  readonly create?: readonly SecretRecipe[];
+  /** Secrets of ours whose content can be made again; replaced as a whole. */
+  readonly apply?: readonly (Secret | SecretRecipe)[];
+  readonly delete?: readonly Pick<Secret, 'namespace' | 'name'>[];
+  readonly relay?: RelayGroup;
+  /** The relay's replicas are to be drained and ended within this time (ms). */
+  readonly removeRelay?: { readonly drainTimeoutMs: number };
+  readonly finalizer?: boolean;
+  readonly status?: NonNullable<KindTypes[Kind]['status']>;
+  readonly events?: readonly Omit<OperatorEvent, 'kind' | 'key'>[];
+  /** Milliseconds until the object is to be looked at again without any change. */
+  readonly againMs?: number;
+}
+
+/** Milliseconds since 1970. */
+export type Clock = () => number;
+
+/** One controller: all input in observe, all decisions in plan. */
+export interface Controller<Kind extends KindName, Observed> {
+  readonly kind: Kind;
+  /** Everything the plan needs; undefined when the object is gone. */
+  observe(key: ObjectKey, backend: Backend): Promise<Observed | undefined>;
+  plan(observed: Observed, clock: Clock): Plan<Kind>;
+  /** Objects of this kind to reconcile when the given object changed. */
+  affectedBy(kind: KindName, key: ObjectKey, backend: Backend): readonly ObjectKey[];
+  /** Cleans up what a deleted object without finalizer left; called when the object is gone. */
+  forget?(key: ObjectKey, backend: Backend): Promise<void>;
+}
