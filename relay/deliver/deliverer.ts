@@ -1,4 +1,5 @@
 /** Delivery: the interface that receive (after each commit) and main see. */
+import type { Envelope, Recipient } from '../spool/envelope.ts';
 import type { Accepted } from '../spool/spool.ts';
 
 export interface Deliverer {
@@ -14,4 +15,15 @@ export interface Deliverer {
 export interface Router {
   /** Key by which deliveries are grouped and connections counted, for an address's domain (lower case, A-labels). */
   destinationOf(domain: string): string;
+}
+
+/** Recipients that will not get the message, for the notice to its sender (report/dsn.ts). */
+export interface Failed {
+  readonly queueId: string;
+  readonly envelope: Envelope;
+  /** Bounced or expired, with their last reply. */
+  readonly recipients: readonly Recipient[];
+  /** Header block of the message, blank line included, without the signature. */
+  readonly headers: Buffer;
+  readonly nowMs: number;
 }

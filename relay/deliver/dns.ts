@@ -1,0 +1,123 @@
+/**
+ * Name lookups with a bounded time and a bounded cache. MX hosts are asked of the resolvers in settings, or the system's;
+ * smarthosts of the system (hosts file, search domains), since they are often names inside a cluster.
+ */
+import { lookup, Resolver } from 'node:dns/promises';
+import { isIP } from 'node:net';
+import { LRUCache } from 'lru-cache';
+
+export interface MxRecord {
+  /** '' is the root: a null MX (RFC 7505). */
+  readonly exchange: string;
+  readonly priority: number;
+}
+
+/** Every lookup rejects with a {@link DnsFailure}. */
+export interface Dns {
+  /** Never empty. */
+  mx(domain: string): Promise<readonly MxRecord[]>;
+  /** From A and AAAA records; never empty. */
+  addresses(host: string): Promise<readonly string[]>;
+  /** As programs of this machine see the host; never empty. */
+  systemAddresses(host: string): Promise<readonly string[]>;
+  /** Ends lookups under way. */
+  close(): void;
+}
+
+export class DnsFailure extends Error {
+  override readonly name = 'DnsFailure';
+  /** no-domain: NXDOMAIN; no-data: the name is there, records of this type are not; temporary: no answer now. */
+  readonly kind: 'no-domain' | 'no-data' | 'temporary';
+
+  constructor(kind: DnsFailure['kind'], message: string) {
+    super(message);
+    this.kind = kind;
+  }
+}
+
+const KINDS = new Map<unknown, DnsFailure['kind']>([
+  ['ENOTFOUND', 'no-domain'],
+  ['ENODATA', 'no-data'],
+  // A name that cannot be asked (label over 63 bytes, empty label) is no domain of anyone.
+  ['EBADNAME', 'no-domain'],
+]);
+
+const CACHE_ENTRIES = 10_000;
+/** node:dns does not tell the TTL of an MX; a minute keeps load off resolvers and follows changes soon. */
+const CACHE_MS = 60_000;
+
+/**
+ * @param servers HOST:PORT of DNS servers, read at each lookup; empty means the system's
+ * @param queryTimeoutMs of the first try; the second waits longer
+ */
+export function createDns(servers: () => readonly string[], queryTimeoutMs = 3_000): Dns {
+  let resolver: Resolver | undefined;
+  let asked = '';
+
+  const current = (): Resolver => {
+    const wanted = servers();
+    if (!resolver || wanted.join() !== asked) {
+      resolver = new Resolver({ timeout: queryTimeoutMs, tries: 2 });
+      if (wanted.length > 0) resolver.setServers([...wanted]);
+      asked = wanted.join();
+    }
+    return resolver;
+  };
+
+  const mx = remembering((domain) => answered(domain, async () => current().resolveMx(domain)));
+  const addresses = remembering(async (host) => {
+    // IPv4 first: many clusters have no IPv6 way out, and receivers ask more of IPv6 senders (PTR, reputation).
+    const answers = await Promise.allSettled([
+      answered(host, async () => current().resolve4(host)),
+      answered(host, async () => current().resolve6(host)),
+    ]);
+    const found = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []));
+    if (found.length > 0) return found;
+    const failures = answers.flatMap((answer) => (answer.status === 'rejected' ? [asFailure(host, answer.reason)] : []));
+    throw failures.find(({ kind }) => kind === 'temporary') ?? failures[0] ?? new DnsFailure('no-data', host);
+  });
+  const systemAddresses = remembering((host) =>
+    answered(host, async () => (await lookup(host, { all: true })).map(({ address }) => address)),
+  );
+
+  return {
+    // The cache is keyed by the servers too: an answer of other servers is none.
+    mx: (domain) => mx(servers().join(), domain),
+    addresses: (host) => (isIP(host) ? Promise.resolve([host]) : addresses(servers().join(), host)),
+    systemAddresses: (host) => (isIP(host) ? Promise.resolve([host]) : systemAddresses('', host)),
+    close: () => resolver?.cancel(),
+  };
+}
+
+/** Lookups of one name share an answer for a while; "not now" is no answer to keep. */
+function remembering<T extends object>(ask: (name: string) => Promise<T>): (from: string, name: string) => Promise<T> {
+  const answers = new LRUCache<string, Promise<T>>({ max: CACHE_ENTRIES, ttl: CACHE_MS });
+  return (from, name) => {
+    const key = `${from} ${name}`;
+    const known = answers.get(key);
+    if (known) return known;
+    const answer = ask(name);
+    answers.set(key, answer);
+    answer.catch((error: unknown) => {
+      if (asFailure(name, error).kind === 'temporary' && answers.peek(key) === answer) answers.delete(key);
+    });
+    return answer;
+  };
+}
+
+async function answered<T>(name: string, ask: () => Promise<readonly T[]>): Promise<readonly T[]> {
+  let found: readonly T[];
+  try {
+    found = await ask();
+  } catch (error) {
+    throw asFailure(name, error);
+  }
+  if (found.length === 0) throw new DnsFailure('no-data', name);
+  return found;
+}
+
+function asFailure(name: string, error: unknown): DnsFailure {
+  if (error instanceof DnsFailure) return error;
+  const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
+  return new DnsFailure(KINDS.get(code) ?? 'temporary', `${name}: ${code}`);
+}

@@ -1,0 +1,29 @@
+/** When a delivery that failed for now is tried again, and when it is given up (RFC 5321 4.5.4.1). */
+export interface Retry {
+  /** Waits between attempts, ms; the last one repeats. */
+  readonly scheduleMs: readonly number[];
+  /** From arrival, ms. */
+  readonly expireAfterMs: number;
+}
+
+const JITTER = 0.1;
+
+/** Judged at a failed attempt only: mail that waited through an outage of our own is still tried once. */
+export const isExpired = (retry: Retry, arrivedMs: number, nowMs: number): boolean =>
+  nowMs - arrivedMs >= retry.expireAfterMs;
+
+/**
+ * The moment of the next attempt. Spread by +-10%, so that messages which failed together do not come back together.
+ * Not after expiry: the last attempt falls on that moment, so the sender hears in time.
+ *
+ * @param attempts made so far, at least 1
+ * @param random in [0, 1)
+ */
+export function nextAttemptMs(
+  retry: Retry,
+  { arrivedMs, nowMs, attempts, random }: { arrivedMs: number; nowMs: number; attempts: number; random: number },
+): number {
+  const waitMs = retry.scheduleMs[Math.min(attempts, retry.scheduleMs.length) - 1] ?? retry.expireAfterMs;
+  const spreadMs = Math.round(waitMs * (1 + JITTER * (2 * random - 1)));
+  return Math.max(nowMs, Math.min(nowMs + spreadMs, arrivedMs + retry.expireAfterMs));
+}
