@@ -1,4 +1,11 @@
-/** The vocabulary that all kinds share: names, durations, sizes, networks, conditions. */
+/**
+ * The vocabulary that all kinds share: names, durations, sizes, networks, conditions.
+ *
+ * A field with a default is written here as required: manifests may leave it out (`structural.ts` says so to
+ * Kubernetes and to the validation), and an accepted object always has it. So the static types are those of accepted
+ * objects, and only a field that may really be absent there is `Type.Optional`. Objects carry a default too, since
+ * Kubernetes fills in the defaults of an object's fields only where the object itself is there.
+ */
 import Type from 'typebox';
 
 export const GROUP = 'chasqui.dev';
@@ -45,10 +52,10 @@ export const port = (description: string, fallback?: number) =>
   });
 
 /** One of our own words, in PascalCase. A string enum, since a structural schema allows no bare one. */
-export const oneOf = <const Values extends [string, ...string[]]>(
-  values: Values,
-  options: { description: string; default?: Values[number] },
-) => Type.Enum(values, { type: 'string', ...options });
+export const oneOf = <Value extends string>(
+  values: Value[],
+  options: { description: string; default?: NoInfer<Value> },
+) => Type.Enum<Value[]>(values, { type: 'string', ...options });
 
 export const CONDITION_STATUS = ['True', 'False', 'Unknown'] as const;
 
@@ -77,6 +84,10 @@ export const observedGeneration = Type.Integer({
   description: 'The generation of the spec that this status speaks of.',
   minimum: 0,
 });
+
+/** An object that may be left out: each of its fields has a default or may be absent. */
+export const section = <Properties extends Type.TProperties>(description: string, properties: Properties) =>
+  Type.Object(properties, { description, default: {} });
 
 /** Options of a list whose items are named: a list-map by that name. */
 export const namedList = (description: string, maxItems: number, key = 'name') => ({

@@ -13,93 +13,67 @@ export const MailDomainSpec = Type.Object(
       ),
       { ...common.namedList('The relays that may send as this domain.', 16), minItems: 1 },
     ),
-    dkim: Type.Optional(
-      Type.Object(
+    dkim: common.section('How mail of this domain is signed.', {
+      algorithms: Type.Array(
+        common.oneOf(['RSA2048', 'Ed25519'], { description: 'RSA2048 (RFC 6376) or Ed25519 (RFC 8463).' }),
         {
-          algorithms: Type.Optional(
-            Type.Array(
-              common.oneOf(['RSA2048', 'Ed25519'], { description: 'RSA2048 (RFC 6376) or Ed25519 (RFC 8463).' }),
-              {
-                description: 'One key is made for each, and mail is signed with all of them. Empty: not signed.',
-                maxItems: 2,
-                default: ['RSA2048', 'Ed25519'],
-                'x-kubernetes-list-type': 'set',
-              },
-            ),
-          ),
-          selectorPrefix: Type.Optional(
-            Type.String({
-              description: 'First part of the selectors.',
-              minLength: 1,
-              maxLength: 32,
-              pattern: common.NAME_PATTERN,
-              default: 'chasqui',
-            }),
-          ),
+          description: 'One key is made for each, and mail is signed with all of them. Empty: not signed.',
+          maxItems: 2,
+          default: ['RSA2048', 'Ed25519'],
+          'x-kubernetes-list-type': 'set',
         },
-        { description: 'How mail of this domain is signed.' },
       ),
-    ),
-    spf: Type.Optional(
-      Type.Object(
+      selectorPrefix: Type.String({
+        description: 'First part of the selectors.',
+        minLength: 1,
+        maxLength: 32,
+        pattern: common.NAME_PATTERN,
+        default: 'chasqui',
+      }),
+    }),
+    spf: common.section('The SPF record to publish (RFC 7208).', {
+      include: Type.Array(common.domainName('A domain whose SPF record counts as well.'), {
+        description: 'Other senders of this domain.',
+        maxItems: 9,
+        default: [],
+        'x-kubernetes-list-type': 'set',
+      }),
+      all: common.oneOf(['Fail', 'SoftFail', 'Neutral'], {
+        description: 'What receivers should do with mail from elsewhere.',
+        default: 'Fail',
+      }),
+    }),
+    dmarc: common.section('The DMARC record to publish (RFC 7489).', {
+      policy: common.oneOf(['None', 'Quarantine', 'Reject'], {
+        description: 'What receivers should do with mail that fails.',
+        default: 'None',
+      }),
+      reportTo: Type.Array(
+        Type.String({
+          description: 'A mail address.',
+          minLength: 3,
+          maxLength: 254,
+          pattern: '^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+$',
+        }),
         {
-          include: Type.Optional(
-            Type.Array(common.domainName('A domain whose SPF record counts as well.'), {
-              description: 'Other senders of this domain.',
-              maxItems: 9,
-            }),
-          ),
-          all: Type.Optional(
-            common.oneOf(['Fail', 'SoftFail', 'Neutral'], {
-              description: 'What receivers should do with mail from elsewhere.',
-              default: 'Fail',
-            }),
-          ),
+          description: 'Where receivers send aggregate reports.',
+          maxItems: 8,
+          default: [],
+          'x-kubernetes-list-type': 'set',
         },
-        { description: 'The SPF record to publish (RFC 7208).' },
       ),
-    ),
-    dmarc: Type.Optional(
-      Type.Object(
-        {
-          policy: Type.Optional(
-            common.oneOf(['None', 'Quarantine', 'Reject'], {
-              description: 'What receivers should do with mail that fails.',
-              default: 'None',
-            }),
-          ),
-          reportTo: Type.Optional(
-            Type.Array(
-              Type.String({
-                description: 'A mail address.',
-                minLength: 3,
-                maxLength: 254,
-                pattern: '^[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+$',
-              }),
-              { description: 'Where receivers send aggregate reports.', maxItems: 8, 'x-kubernetes-list-type': 'set' },
-            ),
-          ),
-        },
-        { description: 'The DMARC record to publish (RFC 7489).' },
-      ),
-    ),
-    dns: Type.Optional(
-      Type.Object(
-        {
-          publisher: Type.Optional(
-            common.oneOf(['Manual'], { description: 'Who publishes the records. Manual: you do.', default: 'Manual' }),
-          ),
-          verification: Type.Optional(
-            common.oneOf(['Disabled'], {
-              description: 'Whether a key must be seen in DNS before it signs. Disabled: the first key signs at once.',
-              default: 'Disabled',
-            }),
-          ),
-          ttl: Type.Optional(common.duration('Time to live of the records.', '1h')),
-        },
-        { description: 'The DNS records of this domain.' },
-      ),
-    ),
+    }),
+    dns: common.section('The DNS records of this domain.', {
+      publisher: common.oneOf(['Manual'], {
+        description: 'Who publishes the records. Manual: you do.',
+        default: 'Manual',
+      }),
+      verification: common.oneOf(['Disabled'], {
+        description: 'Whether a key must be seen in DNS before it signs. Disabled: the first key signs at once.',
+        default: 'Disabled',
+      }),
+      ttl: common.duration('Time to live of the records.', '1h'),
+    }),
   },
   { description: 'What the domain should be.' },
 );
@@ -111,25 +85,34 @@ export const MailDomainStatus = Type.Object(
     conditions: Type.Optional(common.conditions),
     dnsRecords: Type.Optional(
       Type.Array(
-        Type.Object({
-          type: Type.String({ description: 'Record type.' }),
-          name: Type.String({ description: 'Owner name, without the trailing dot.' }),
-          value: Type.String({ description: 'The value to publish, unquoted.' }),
-        }),
+        Type.Object(
+          {
+            type: Type.String({ description: 'Record type.' }),
+            name: Type.String({ description: 'Owner name, without the trailing dot.' }),
+            value: Type.String({ description: 'The value to publish, unquoted.' }),
+          },
+          { description: 'A DNS record.' },
+        ),
         { description: 'The records to publish.', maxItems: 64 },
       ),
     ),
     dkim: Type.Optional(
-      Type.Object({
-        keys: Type.Array(
-          Type.Object({
-            selector: Type.String({ description: 'Selector: the key is at SELECTOR._domainkey.DOMAIN.' }),
-            algorithm: common.oneOf(['RSA2048', 'Ed25519'], { description: 'What the key is for.' }),
-            state: common.oneOf(['Active'], { description: 'Active: it signs.' }),
-          }),
-          { description: 'The DKIM keys.', maxItems: 16 },
-        ),
-      }),
+      Type.Object(
+        {
+          keys: Type.Array(
+            Type.Object(
+              {
+                selector: Type.String({ description: 'Selector: the key is at SELECTOR._domainkey.DOMAIN.' }),
+                algorithm: common.oneOf(['RSA2048', 'Ed25519'], { description: 'What the key is for.' }),
+                state: common.oneOf(['Active'], { description: 'Active: it signs.' }),
+              },
+              { description: 'A DKIM key.' },
+            ),
+            { description: 'The DKIM keys.', maxItems: 16 },
+          ),
+        },
+        { description: 'How mail of this domain is signed.' },
+      ),
     ),
   },
   { description: 'What the domain is.' },

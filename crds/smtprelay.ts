@@ -16,26 +16,18 @@ const Listener = Type.Object(
       description: 'Submission: STARTTLS. Submissions: TLS from the first byte (RFC 8314).',
     }),
     port: common.port('TCP port that clients connect to.'),
-    tls: Type.Optional(
-      common.oneOf(['Required', 'Optional'], {
-        description: 'Required: no mail before TLS. Optional: mail from auth.exemptNetworks is taken in clear too.',
-        default: 'Required',
+    tls: common.oneOf(['Required', 'Optional'], {
+      description: 'Required: no mail before TLS. Optional: mail from auth.exemptNetworks is taken in clear too.',
+      default: 'Required',
+    }),
+    auth: common.section('Who must authenticate.', {
+      exemptNetworks: Type.Array(network, {
+        description: 'Clients of these networks need no AUTH; they may send as the MailDomains of the relay.',
+        maxItems: 32,
+        default: [],
+        'x-kubernetes-list-type': 'set',
       }),
-    ),
-    auth: Type.Optional(
-      Type.Object(
-        {
-          exemptNetworks: Type.Optional(
-            Type.Array(network, {
-              description: 'Clients of these networks need no AUTH; they may send as the MailDomains of the relay.',
-              maxItems: 32,
-              'x-kubernetes-list-type': 'set',
-            }),
-          ),
-        },
-        { description: 'Who must authenticate.' },
-      ),
-    ),
+    }),
   },
   { description: 'A port on which the relay takes mail.' },
 );
@@ -48,21 +40,14 @@ const Smarthost = Type.Object(
       maxLength: 253,
       pattern: '^[A-Za-z0-9._:-]+$',
     }),
-    port: Type.Optional(common.port('TCP port.', 25)),
-    tls: Type.Optional(
-      Type.Object(
-        {
-          mode: Type.Optional(
-            common.oneOf(['Disabled', 'Opportunistic', 'Required', 'Verified'], {
-              description:
-                'Disabled: never TLS. Opportunistic: STARTTLS where offered, any certificate. Required: TLS or no delivery. Verified: TLS with a certificate that is valid for the host.',
-              default: 'Opportunistic',
-            }),
-          ),
-        },
-        { description: 'How the connection is secured.' },
-      ),
-    ),
+    port: common.port('TCP port.', 25),
+    tls: common.section('How the connection is secured.', {
+      mode: common.oneOf(['Disabled', 'Opportunistic', 'Required', 'Verified'], {
+        description:
+          'Disabled: never TLS. Opportunistic: STARTTLS where offered, any certificate. Required: TLS or no delivery. Verified: TLS with a certificate that is valid for the host.',
+        default: 'Opportunistic',
+      }),
+    }),
   },
   { description: 'A server that takes the mail and delivers it further.' },
 );
@@ -87,135 +72,91 @@ const Route = Type.Object(
   { description: 'Where mail for some domains goes instead of to their MX.' },
 );
 
+const tls = common.section('TLS towards clients.', {
+  certificate: Type.Object(
+    {
+      ownCA: Type.Optional(
+        Type.Object({}, { description: 'A private CA that the operator makes, and renews certificates under.' }),
+      ),
+    },
+    { description: 'Where the server certificate comes from.', default: { ownCA: {} } },
+  ),
+  minVersion: common.oneOf(['TLSv1.2', 'TLSv1.3'], {
+    description: 'Oldest TLS version taken from clients.',
+    default: 'TLSv1.2',
+  }),
+});
+
+const delivery = common.section('How mail leaves.', {
+  routes: Type.Array(Route, {
+    description: 'First match wins. Mail that matches none goes to the MX of its domain.',
+    maxItems: 100,
+    default: [],
+  }),
+  direct: common.section('Delivery to the MX of the recipient domain.', {
+    resolvers: Type.Array(
+      Type.String({
+        description: 'IP address of a DNS server, with an optional port: 127.0.0.1:5353 or [::1]:5353.',
+        maxLength: 48,
+        pattern: '^(\\[[0-9a-fA-F:.]+\\](:[0-9]{1,5})?|[0-9.]+(:[0-9]{1,5})?|[0-9a-fA-F:]+)$',
+      }),
+      { description: 'DNS servers to ask; where there is none, those of the system.', maxItems: 8, default: [] },
+    ),
+    port: common.port('Port of the destination servers.', 25),
+  }),
+  retry: common.section('When a temporary failure is tried again.', {
+    schedule: Type.Array(common.duration('Wait before the next attempt.'), {
+      description: 'Waits between attempts; the last one repeats. Each varies by 10%.',
+      minItems: 1,
+      maxItems: 32,
+      default: ['5m', '15m', '30m', '1h', '2h'],
+    }),
+    expireAfter: common.duration('How long delivery is tried before the mail bounces.', '120h'),
+  }),
+});
+
 export const SmtpRelaySpec = Type.Object(
   {
     hostname: common.domainName('Name the relay greets with and says in EHLO.'),
-    replicas: Type.Optional(
-      Type.Integer({ description: 'How many relay processes share the work.', minimum: 0, maximum: 100, default: 1 }),
-    ),
+    replicas: Type.Integer({
+      description: 'How many relay processes share the work.',
+      minimum: 0,
+      maximum: 100,
+      default: 1,
+    }),
     listeners: Type.Array(Listener, { ...common.namedList('Where the relay takes mail.', 16), minItems: 1 }),
-    tls: Type.Optional(
-      Type.Object(
+    tls,
+    egress: common.section('How the relay looks from outside; used for SPF.', {
+      addresses: Type.Array(
+        Type.String({ description: 'An IPv4 or IPv6 address.', maxLength: 39, pattern: '^[0-9a-fA-F:.]+$' }),
         {
-          certificate: Type.Optional(
-            Type.Object(
-              {
-                ownCA: Type.Optional(
-                  Type.Object(
-                    {},
-                    { description: 'A private CA that the operator makes, and renews certificates under.' },
-                  ),
-                ),
-              },
-              { description: 'Where the server certificate comes from.', default: { ownCA: {} } },
-            ),
-          ),
-          minVersion: Type.Optional(
-            common.oneOf(['TLSv1.2', 'TLSv1.3'], {
-              description: 'Oldest TLS version taken from clients.',
-              default: 'TLSv1.2',
-            }),
-          ),
+          description: 'Addresses that the world sees this relay send from.',
+          maxItems: 64,
+          default: [],
+          'x-kubernetes-list-type': 'set',
         },
-        { description: 'TLS towards clients.' },
       ),
-    ),
-    egress: Type.Optional(
-      Type.Object(
-        {
-          addresses: Type.Array(
-            Type.String({ description: 'An IPv4 or IPv6 address.', maxLength: 39, pattern: '^[0-9a-fA-F:.]+$' }),
-            {
-              description: 'Addresses that the world sees this relay send from.',
-              maxItems: 64,
-              'x-kubernetes-list-type': 'set',
-            },
-          ),
-        },
-        { description: 'How the relay looks from outside; used for SPF.' },
+    }),
+    delivery,
+    limits: common.section('Bounds on what a client may ask of one replica.', {
+      messageSize: common.quantity('Largest message.', '50Mi'),
+      recipients: Type.Integer({
+        description: 'Most recipients of one message.',
+        minimum: 1,
+        maximum: 50000,
+        default: 1000,
+      }),
+      idleTimeout: common.duration('How long a client may say nothing.', '5m'),
+    }),
+    monitoring: common.section('Metrics, health and readiness.', {
+      port: common.port('Port of metrics and health. On a host replica i uses port + i on 127.0.0.1.', 9465),
+    }),
+    deletion: common.section('What happens to a replica that is no longer wanted.', {
+      drainTimeout: common.duration(
+        'How long a replica that is no longer wanted goes on delivering what it holds.',
+        '10m',
       ),
-    ),
-    delivery: Type.Optional(
-      Type.Object(
-        {
-          routes: Type.Optional(
-            Type.Array(Route, {
-              description: 'First match wins. Mail that matches none goes to the MX of its domain.',
-              maxItems: 100,
-            }),
-          ),
-          direct: Type.Optional(
-            Type.Object(
-              {
-                resolvers: Type.Optional(
-                  Type.Array(
-                    Type.String({
-                      description: 'IP address of a DNS server, with an optional port: 127.0.0.1:5353 or [::1]:5353.',
-                      maxLength: 48,
-                      pattern: '^(\\[[0-9a-fA-F:.]+\\](:[0-9]{1,5})?|[0-9.]+(:[0-9]{1,5})?|[0-9a-fA-F:]+)$',
-                    }),
-                    { description: 'DNS servers to ask; by default those of the system.', maxItems: 8 },
-                  ),
-                ),
-                port: Type.Optional(common.port('Port of the destination servers.', 25)),
-              },
-              { description: 'Delivery to the MX of the recipient domain.' },
-            ),
-          ),
-          retry: Type.Optional(
-            Type.Object(
-              {
-                schedule: Type.Optional(
-                  Type.Array(common.duration('Wait before the next attempt.'), {
-                    description: 'Waits between attempts; the last one repeats. Each varies by 10%.',
-                    minItems: 1,
-                    maxItems: 32,
-                    default: ['5m', '15m', '30m', '1h', '2h'],
-                  }),
-                ),
-                expireAfter: Type.Optional(
-                  common.duration('How long delivery is tried before the mail bounces.', '120h'),
-                ),
-              },
-              { description: 'When a temporary failure is tried again.' },
-            ),
-          ),
-        },
-        { description: 'How mail leaves.' },
-      ),
-    ),
-    limits: Type.Optional(
-      Type.Object(
-        {
-          messageSize: Type.Optional(common.quantity('Largest message.', '50Mi')),
-          recipients: Type.Optional(
-            Type.Integer({ description: 'Most recipients of one message.', minimum: 1, maximum: 50000, default: 1000 }),
-          ),
-          idleTimeout: Type.Optional(common.duration('How long a client may say nothing.', '5m')),
-        },
-        { description: 'Bounds on what a client may ask of one replica.' },
-      ),
-    ),
-    monitoring: Type.Optional(
-      Type.Object(
-        {
-          port: Type.Optional(
-            common.port('Port of metrics and health. On a host replica i uses port + i on 127.0.0.1.', 9465),
-          ),
-        },
-        { description: 'Metrics, health and readiness.' },
-      ),
-    ),
-    deletion: Type.Optional(
-      Type.Object(
-        {
-          drainTimeout: Type.Optional(
-            common.duration('How long a replica that is no longer wanted goes on delivering what it holds.', '10m'),
-          ),
-        },
-        { description: 'What happens to a replica that is no longer wanted.' },
-      ),
-    ),
+    }),
   },
   { description: 'What the relay should be.' },
 );
@@ -231,20 +172,27 @@ export const SmtpRelayStatus = Type.Object(
     readyReplicas: Type.Optional(Type.Integer({ description: 'Replicas that take mail.' })),
     replicaStates: Type.Optional(
       Type.Array(
-        Type.Object({
-          ordinal: Type.Integer({ description: 'Number of the replica, from 0.' }),
-          state: common.oneOf([...REPLICA_STATES], {
-            description: 'Draining: no longer wanted, still delivering. Stopped: no longer wanted, its spool is kept.',
-          }),
-          queued: Type.Optional(Type.Boolean({ description: 'Whether its spool holds mail.' })),
-        }),
+        Type.Object(
+          {
+            ordinal: Type.Integer({ description: 'Number of the replica, from 0.' }),
+            state: common.oneOf([...REPLICA_STATES], {
+              description:
+                'Draining: no longer wanted, still delivering. Stopped: no longer wanted, its spool is kept.',
+            }),
+            queued: Type.Optional(Type.Boolean({ description: 'Whether its spool holds mail.' })),
+          },
+          { description: 'A replica.' },
+        ),
         { description: 'Each replica that runs or whose spool is kept.', maxItems: 200 },
       ),
     ),
     attachedDomains: Type.Optional(Type.Integer({ description: 'MailDomains in force.' })),
     attachedUsers: Type.Optional(Type.Integer({ description: 'SmtpUsers in force.' })),
     certificate: Type.Optional(
-      Type.Object({ notAfter: Type.String({ description: 'When the certificate expires.', format: 'date-time' }) }),
+      Type.Object(
+        { notAfter: Type.String({ description: 'When it expires.', format: 'date-time' }) },
+        { description: 'The certificate that is served.' },
+      ),
     ),
     version: Type.Optional(Type.String({ description: 'Version of the relay that runs.' })),
   },

@@ -23,21 +23,16 @@ export const SmtpUserSpec = Type.Object(
         'x-kubernetes-list-type': 'set',
       },
     ),
-    secret: Type.Optional(
-      Type.Object(
-        {
-          name: Type.Optional(
-            Type.String({
-              description: 'Name of the Secret that is written; by default the name of the user with -smtp.',
-              minLength: 1,
-              maxLength: 253,
-              pattern: '^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$',
-            }),
-          ),
-        },
-        { description: 'The Secret with the credential.' },
+    secret: common.section('The Secret with the credential.', {
+      name: Type.Optional(
+        Type.String({
+          description: 'Name of the Secret that is written; by default the name of the user with -smtp.',
+          minLength: 1,
+          maxLength: 253,
+          pattern: '^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$',
+        }),
       ),
-    ),
+    }),
   },
   { description: 'What the user may do.' },
 );
