@@ -73,7 +73,9 @@ export function createDns(servers: () => readonly string[], queryTimeoutMs = 3_0
     ]);
     const found = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []));
     if (found.length > 0) return found;
-    const failures = answers.flatMap((answer) => (answer.status === 'rejected' ? [asFailure(host, answer.reason)] : []));
+    const failures = answers.flatMap((answer) =>
+      answer.status === 'rejected' ? [asFailure(host, answer.reason)] : [],
+    );
     throw failures.find(({ kind }) => kind === 'temporary') ?? failures[0] ?? new DnsFailure('no-data', host);
   });
   const systemAddresses = remembering((host) =>
