@@ -43,9 +43,16 @@ export interface Accepted {
 /** A message on its way in. Ends with commit or abort, once; an intake dropped by a crash leaves no trace. */
 export interface Intake {
   readonly queueId: string;
-  /** Appends content. A returned promise asks the caller to wait (back-pressure of a body file). */
+  /**
+   * Appends content, which the caller leaves unchanged from then on. A returned promise asks the caller to wait
+   * (back-pressure of a body file) and never rejects: a failed write is told by commit.
+   */
   write(chunk: Buffer): Promise<void> | undefined;
-  /** Resolves when message, body and deliveries are durable: only then may the client hear 250. */
+  /**
+   * Resolves when message, body and deliveries are durable: only then may the client hear 250.
+   *
+   * @throws {SpoolUnavailable} nothing was promised; the client is told 451 and tries again.
+   */
   commit(envelope: Envelope, deliveries: readonly NewDelivery[]): Promise<Accepted>;
   abort(): Promise<void>;
 }
@@ -107,7 +114,7 @@ export interface Spool {
   lanes(limit: number): Promise<readonly Lane[]>;
   /** The first n deliveries of a lane that are due, in order of due time. The caller knows which are in hand already. */
   due(lane: Pick<Lane, 'destination' | 'sender'>, nowMs: number, n: number): Promise<readonly QueuedDelivery[]>;
-  /** @throws {SpoolDamage} when the crc of row or body file is wrong. */
+  /** @throws {SpoolDamage} when the crc of a row is wrong; of a body file, its reader throws before the last chunk. */
   read(queueId: string): Promise<Content>;
   /** Enters accepted deliveries that the scheduler could not keep in memory into the index, due at once. */
   park(deliveries: readonly number[]): Promise<void>;

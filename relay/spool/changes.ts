@@ -1,0 +1,167 @@
+/** The changes that a spool knows, as statements. They run inside a transaction that the group commit holds. */
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { LaneKey } from './lanes.ts';
+import type { Change, Committed, NewMessage, StoredOutcome } from './requests.ts';
+import { contentCrc, deliveryCrc, deliveryRow, integerOf, type MessageRow, messageCrc, textOf } from './rows.ts';
+
+/** What a change did, to be acted on once it is committed. */
+export interface Applied {
+  readonly committed: Committed;
+  /** Change of the number of rows. */
+  readonly messages: number;
+  readonly deliveries: number;
+  /** Highest id of a message that was added; 0 where none was. */
+  readonly highestId: number;
+  readonly lanes: readonly LaneKey[];
+  /** Messages that are over and had their body in a file. */
+  readonly files: readonly number[];
+}
+
+/** The request contradicts the spool: it names a delivery that is not there. Nothing of it was done. */
+export class RefusedChange extends Error {
+  override readonly name = 'RefusedChange';
+}
+
+class Effects implements Applied {
+  messages = 0;
+  deliveries = 0;
+  highestId = 0;
+  readonly committed: { firstDeliveries: number[]; bodies: Uint8Array<ArrayBuffer>[] } = {
+    firstDeliveries: [],
+    bodies: [],
+  };
+  readonly lanes: LaneKey[] = [];
+  readonly files: number[] = [];
+}
+
+export class Changes {
+  readonly #insertMessage: StatementSync;
+  readonly #insertBody: StatementSync;
+  readonly #insertDelivery: StatementSync;
+  readonly #setSignature: StatementSync;
+  readonly #getDelivery: StatementSync;
+  readonly #defer: StatementSync;
+  readonly #deleteDelivery: StatementSync;
+  readonly #deleteMessage: StatementSync;
+  readonly #deleteBody: StatementSync;
+  readonly #deleteSignature: StatementSync;
+  readonly #park: StatementSync;
+  readonly #reserve: StatementSync;
+  /** Gaps that a rolled back change leaves do no harm. */
+  #nextDelivery: number;
+
+  constructor(db: DatabaseSync) {
+    this.#insertMessage = db.prepare(
+      `INSERT INTO message (id, first_delivery, deliveries, envelope, file_bytes, file_crc, crc)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+    );
+    this.#insertBody = db.prepare('INSERT INTO body (message, content, crc) VALUES (?, ?, ?)');
+    this.#insertDelivery = db.prepare(
+      `INSERT INTO delivery (id, message, destination, sender, due, attempts, recipients, crc)
+       VALUES (?, ?, ?, ?, NULL, 0, ?, ?)`,
+    );
+    this.#setSignature = db.prepare('INSERT OR REPLACE INTO signature (message, fields, crc) VALUES (?, ?, ?)');
+    this.#getDelivery = db.prepare('SELECT * FROM delivery WHERE id = ?');
+    this.#defer = db.prepare('UPDATE delivery SET due = ?, attempts = ?, recipients = ?, crc = ? WHERE id = ?');
+    this.#deleteDelivery = db.prepare('DELETE FROM delivery WHERE id = ? RETURNING message, destination, sender, due');
+    this.#deleteMessage = db.prepare(
+      `DELETE FROM message WHERE id = ? AND NOT EXISTS (
+         SELECT 1 FROM delivery
+         WHERE delivery.id >= message.first_delivery AND delivery.id < message.first_delivery + message.deliveries)
+       RETURNING file_bytes`,
+    );
+    this.#deleteBody = db.prepare('DELETE FROM body WHERE message = ?');
+    this.#deleteSignature = db.prepare('DELETE FROM signature WHERE message = ?');
+    this.#park = db.prepare('UPDATE delivery SET due = ? WHERE id = ? AND due IS NULL RETURNING destination, sender');
+    this.#reserve = db.prepare('UPDATE meta SET reserved_id = max(reserved_id, ?)');
+    const used = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'delivery'").get()?.seq ?? 0;
+    this.#nextDelivery = integerOf(used) + 1;
+  }
+
+  /** @throws {RefusedChange | SpoolDamage | Error} the caller rolls back what it did until then. */
+  apply(change: Change): Applied {
+    const effects = new Effects();
+    switch (change.kind) {
+      case 'accept':
+        this.#accept(change.message, effects);
+        break;
+      case 'record':
+        for (const outcome of change.outcomes) this.#record(outcome, effects);
+        for (const message of change.spawned) this.#accept(message, effects);
+        break;
+      case 'park':
+        for (const delivery of change.deliveries) {
+          const row = this.#park.get(change.dueMs, delivery);
+          if (row) effects.lanes.push({ destination: textOf(row.destination), sender: textOf(row.sender) });
+        }
+        break;
+      case 'reserve':
+        this.#reserve.run(change.upToId);
+        break;
+    }
+    return effects;
+  }
+
+  #accept(message: NewMessage, effects: Effects): void {
+    const { id, envelope, sender, body } = message;
+    const firstDelivery = this.#nextDelivery;
+    const row: MessageRow = {
+      id,
+      firstDelivery,
+      deliveries: message.deliveries.length,
+      envelope,
+      file: body instanceof Uint8Array ? undefined : body,
+    };
+    this.#insertMessage.run(
+      id,
+      firstDelivery,
+      row.deliveries,
+      envelope,
+      row.file?.sizeBytes ?? null,
+      row.file?.crc ?? null,
+      messageCrc(row),
+    );
+    if (body instanceof Uint8Array) {
+      this.#insertBody.run(id, body, contentCrc(id, body));
+      effects.committed.bodies.push(body);
+    }
+    for (const { destination, recipients } of message.deliveries) {
+      const delivery = { id: this.#nextDelivery++, message: id, destination, sender, attempts: 0, recipients };
+      this.#insertDelivery.run(delivery.id, id, destination, sender, recipients, deliveryCrc(delivery));
+    }
+    effects.committed.firstDeliveries.push(firstDelivery);
+    effects.messages += 1;
+    effects.deliveries += row.deliveries;
+    effects.highestId = Math.max(effects.highestId, id);
+  }
+
+  #record(outcome: StoredOutcome, effects: Effects): void {
+    if (outcome.recipients === undefined) this.#finish(outcome.delivery, effects);
+    else this.#deferTo(outcome, outcome.recipients, effects);
+  }
+
+  #finish(id: number, effects: Effects): void {
+    const row = this.#deleteDelivery.get(id);
+    if (!row) throw new RefusedChange(`there is no delivery ${id}`);
+    effects.deliveries -= 1;
+    if (row.due !== null) effects.lanes.push({ destination: textOf(row.destination), sender: textOf(row.sender) });
+    const message = integerOf(row.message);
+    const over = this.#deleteMessage.get(message);
+    if (!over) return;
+    effects.messages -= 1;
+    this.#deleteSignature.run(message);
+    if (over.file_bytes === null) this.#deleteBody.run(message);
+    else effects.files.push(message);
+  }
+
+  #deferTo(outcome: StoredOutcome, recipients: string, effects: Effects): void {
+    const columns = this.#getDelivery.get(outcome.delivery);
+    if (!columns) throw new RefusedChange(`there is no delivery ${outcome.delivery}`);
+    const row = { ...deliveryRow(columns), attempts: outcome.attempts, recipients };
+    this.#defer.run(outcome.dueMs, row.attempts, recipients, deliveryCrc(row), row.id);
+    effects.lanes.push(row);
+    if (outcome.signature) {
+      this.#setSignature.run(row.message, outcome.signature, contentCrc(row.message, outcome.signature));
+    }
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * Group commit: changes of many sessions share one transaction and so one fsync. Each runs in a savepoint of its own:
+ * one that fails takes nothing of the others with it.
+ */
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { type Applied, type Changes, RefusedChange } from './changes.ts';
+import { sqliteCode } from './database.ts';
+import type { Change, Failure } from './requests.ts';
+import { integerOf } from './rows.ts';
+import { SpoolDamage } from './spool.ts';
+
+export type Outcome =
+  | { readonly ok: true; readonly applied: Applied }
+  | { readonly ok: false; readonly failure: Failure };
+
+/**
+ * An fsync failed. What the disk holds is unknown then, also after an fsync that succeeds later: the kernel may have
+ * dropped the pages. Only a process that starts anew and reads the disk can tell.
+ */
+export class FailedSync extends Error {
+  override readonly name = 'FailedSync';
+}
+
+const SQLITE_IOERR = 10;
+const SQLITE_CORRUPT = 11;
+const SQLITE_IOERR_FSYNC = 1034;
+const SQLITE_IOERR_DIR_FSYNC = 1290;
+/** 16 MiB of WAL. */
+const CHECKPOINT_PAGES = 1000;
+
+export class GroupCommit {
+  readonly #db: DatabaseSync;
+  readonly #changes: Pick<Changes, 'apply'>;
+  readonly #begin: StatementSync;
+  readonly #commit: StatementSync;
+  readonly #savepoint: StatementSync;
+  readonly #release: StatementSync;
+  readonly #walSize: StatementSync;
+
+  constructor(db: DatabaseSync, changes: Pick<Changes, 'apply'>) {
+    this.#db = db;
+    this.#changes = changes;
+    this.#begin = db.prepare('BEGIN');
+    this.#commit = db.prepare('COMMIT');
+    this.#savepoint = db.prepare('SAVEPOINT member');
+    this.#release = db.prepare('RELEASE member');
+    this.#walSize = db.prepare('PRAGMA wal_checkpoint(NOOP)');
+  }
+
+  /**
+   * What became of each change, in their order. All that are ok are on disk.
+   *
+   * @throws {FailedSync} the process must end; any of the changes may be on disk or not.
+   */
+  run(group: readonly Change[]): readonly Outcome[] {
+    try {
+      return this.#transaction(group);
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+      const failure = failureOf(error);
+      // Where a disk is too full for new mail, there may still be room to record what became of the old.
+      const others = group.filter((change) => change.kind !== 'accept');
+      const retried = others.length > 0 && others.length < group.length ? [...this.run(others)] : [];
+      return group.map((change) => {
+        const outcome = change.kind === 'accept' ? undefined : retried.shift();
+        return outcome ?? { ok: false, failure };
+      });
+    }
+  }
+
+  #transaction(group: readonly Change[]): readonly Outcome[] {
+    this.#begin.run();
+    const outcomes = group.map((change) => this.#member(change));
+    this.#commit.run();
+    return outcomes;
+  }
+
+  #member(change: Change): Outcome {
+    this.#savepoint.run();
+    try {
+      const applied = this.#changes.apply(change);
+      this.#release.run();
+      return { ok: true, applied };
+    } catch (error) {
+      // Some errors (SQLITE_FULL, SQLITE_IOERR) roll the whole transaction back by themselves.
+      if (!this.#db.isTransaction) throw error;
+      const failure = failureOf(error);
+      this.#db.exec('ROLLBACK TO member; RELEASE member');
+      return { ok: false, failure };
+    }
+  }
+
+  /**
+   * Moves the WAL into the database when it has grown. Not SQLite's automatic checkpoint: that one would delay the
+   * answers of its group, and drops errors.
+   *
+   * @throws {FailedSync}
+   */
+  checkpoint(): void {
+    const wal = this.#walSize.get();
+    if (!wal || integerOf(wal.log) - integerOf(wal.checkpointed) < CHECKPOINT_PAGES) return;
+    try {
+      this.#db.exec('PRAGMA wal_checkpoint(PASSIVE)');
+    } catch (error) {
+      // Without room the log stays as it is, and the next commit tries again.
+      failureOf(error);
+    }
+  }
+}
+
+/** @throws {FailedSync} */
+export function failureOf(error: unknown): Failure {
+  const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof RefusedChange) return { reason: 'refused', message };
+  if (error instanceof SpoolDamage) return { reason: 'damage', message };
+  const code = sqliteCode(error);
+  if (code === undefined) return { reason: 'refused', message };
+  if (code === SQLITE_IOERR_FSYNC || code === SQLITE_IOERR_DIR_FSYNC) {
+    throw new FailedSync(`fsync of the queue failed: ${message}`);
+  }
+  if ((code & 0xff) === SQLITE_CORRUPT) return { reason: 'damage', message };
+  // A commit frame whose write failed may have reached the disk all the same.
+  if ((code & 0xff) === SQLITE_IOERR) return { reason: 'inDoubt', message };
+  return { reason: 'unavailable', message };
+}

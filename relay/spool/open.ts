@@ -1,0 +1,260 @@
+/** Opens the spool of a folder: the durable queue of one relay process. */
+import { Bodies, IN_ROW_BYTES } from './bodies.ts';
+import type { BodyWriter } from './body-file.ts';
+import type { Envelope } from './envelope.ts';
+import { SpoolIntake } from './intake.ts';
+import { formatQueueId, parseQueueId } from './queue-id.ts';
+import type { NewMessage, Opened, StoredMessage } from './requests.ts';
+import { parseEnvelope, parseRecipients } from './rows.ts';
+import {
+  type Accepted,
+  type Content,
+  type Intake,
+  type Lane,
+  type NewDelivery,
+  type Outcome,
+  type QueuedDelivery,
+  type QueuedMessage,
+  type SpawnedMessage,
+  type Spool,
+  type SpoolStats,
+  SpoolUnavailable,
+} from './spool.ts';
+import { type Log, RESERVED_IDS } from './storage.ts';
+import { CommitInDoubt, WriterThread } from './thread.ts';
+
+export interface SpoolOptions {
+  /** Made with mode 0700 where it is missing. */
+  readonly folder: string;
+  /** How long to wait for another process to let go of the folder, in ms; 0 fails at once. */
+  readonly lockWaitMs: number;
+  readonly log: Log;
+  /** An fsync failed or the writer thread died: the process must end now, and not answer 250 on the way. */
+  readonly onFatal: (error: Error) => void;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+}
+
+/**
+ * Every delivery that was in memory when the last process ended is due at once.
+ *
+ * @throws {SpoolDamage} when the folder tells of mail that the database does not have.
+ * @throws {SpoolUnavailable} when another process holds the folder, or a newer version wrote it.
+ */
+export async function openSpool(options: SpoolOptions): Promise<Spool> {
+  const { folder, lockWaitMs, log, onFatal, now } = options;
+  const { thread, opened } = await WriterThread.start({ folder, lockWaitMs, openedMs: now() }, log, onFatal);
+  return new ThreadedSpool(thread, opened, await Bodies.open(folder, opened.spoolId, onFatal), now);
+}
+
+class ThreadedSpool implements Spool {
+  readonly spoolId: string;
+  readonly #thread: WriterThread;
+  readonly #bodies: Bodies;
+  readonly #now: () => number;
+  #nextId: number;
+  #reservedId: number;
+  #reserving = false;
+
+  constructor(thread: WriterThread, opened: Opened, bodies: Bodies, now: () => number) {
+    this.spoolId = opened.spoolId;
+    this.#thread = thread;
+    this.#bodies = bodies;
+    this.#now = now;
+    this.#nextId = opened.nextId;
+    this.#reservedId = opened.reservedId;
+  }
+
+  open(): Intake {
+    const id = this.#allocate();
+    return new SpoolIntake(formatQueueId(this.spoolId, id), id, this.#bodies, (body, envelope, deliveries) =>
+      this.#accept(id, body, envelope, deliveries),
+    );
+  }
+
+  lanes(limit: number): Promise<readonly Lane[]> {
+    return this.#thread.request<'lanes'>({ kind: 'lanes', limit });
+  }
+
+  async due(lane: Pick<Lane, 'destination' | 'sender'>, nowMs: number, n: number): Promise<readonly QueuedDelivery[]> {
+    const { destination, sender } = lane;
+    const rows = await this.#thread.request<'due'>({ kind: 'due', destination, sender, nowMs, limit: n });
+    return rows.map((row) => ({
+      id: row.id,
+      queueId: formatQueueId(this.spoolId, row.message),
+      destination: row.destination,
+      envelope: parseEnvelope(row.envelope),
+      attempts: row.attempts,
+      recipients: parseRecipients(row.recipients),
+    }));
+  }
+
+  async read(queueId: string): Promise<Content> {
+    const id = parseQueueId(this.spoolId, queueId);
+    const stored = id === undefined ? undefined : await this.#thread.request<'read'>({ kind: 'read', id });
+    if (id === undefined || !stored) throw new Error(`message ${queueId} is not in the queue`);
+    const { signature, body } = stored;
+    return {
+      signature: signature && bufferOver(signature),
+      data: body instanceof Uint8Array ? bufferOver(body) : this.#bodies.content(id, body),
+    };
+  }
+
+  async park(deliveries: readonly number[]): Promise<void> {
+    await this.#thread.request<'park'>({ kind: 'park', deliveries, dueMs: this.#now() });
+  }
+
+  async record(outcomes: readonly Outcome[], spawned: readonly SpawnedMessage[]): Promise<readonly Accepted[]> {
+    const files: BodyWriter[] = [];
+    try {
+      const messages = await Promise.all(spawned.map((message) => this.#spawn(message, files)));
+      const committed = await this.#thread.request<'record'>({
+        kind: 'record',
+        outcomes: outcomes.map(({ delivery, attempts, remaining, dueMs, signature }) => ({
+          delivery,
+          attempts,
+          recipients: remaining.length === 0 ? undefined : JSON.stringify(remaining),
+          dueMs: Math.round(dueMs),
+          signature,
+        })),
+        spawned: messages,
+      });
+      return spawned.map(({ envelope, content, deliveries }, index) => {
+        const { id, body } = elementOf(messages, index);
+        const data = body instanceof Uint8Array ? content : this.#bodies.content(id, body);
+        return this.#accepted(id, data, envelope, deliveries, elementOf(committed.firstDeliveries, index));
+      });
+    } catch (error) {
+      if (!(error instanceof CommitInDoubt)) await Promise.all(files.map((file) => file.remove()));
+      throw error;
+    }
+  }
+
+  async list(limit: number): Promise<readonly QueuedMessage[]> {
+    const messages = await this.#thread.request<'list'>({ kind: 'list', limit });
+    return messages.map((message) => this.#queued(message));
+  }
+
+  async show(queueId: string): Promise<QueuedMessage | undefined> {
+    const id = parseQueueId(this.spoolId, queueId);
+    if (id === undefined) return undefined;
+    const message = await this.#thread.request<'show'>({ kind: 'show', id });
+    return message && this.#queued(message);
+  }
+
+  stats(): Promise<SpoolStats> {
+    return this.#thread.request<'stats'>({ kind: 'stats' });
+  }
+
+  async close(): Promise<void> {
+    await this.#thread.close();
+    await this.#bodies.close();
+  }
+
+  /** The main thread is the only one that gives out ids, so a message has its queue id before anything is stored. */
+  #allocate(): number {
+    if (this.#reservedId - this.#nextId < RESERVED_IDS / 2 && !this.#reserving) void this.#reserve();
+    if (this.#nextId > this.#reservedId) throw new SpoolUnavailable('the disk does not keep up with new mail');
+    return this.#nextId++;
+  }
+
+  async #reserve(): Promise<void> {
+    this.#reserving = true;
+    const upToId = this.#reservedId + RESERVED_IDS;
+    try {
+      await this.#thread.request<'reserve'>({ kind: 'reserve', upToId });
+      this.#reservedId = upToId;
+    } catch {
+      // The next message tries again; half of the reserve is left until then.
+    }
+    this.#reserving = false;
+  }
+
+  async #accept(
+    id: number,
+    body: NewMessage['body'],
+    envelope: Envelope,
+    deliveries: readonly NewDelivery[],
+  ): Promise<Accepted> {
+    const message = newMessage(id, body, envelope, deliveries);
+    const { firstDeliveries, bodies } = await this.#thread.request<'accept'>({ kind: 'accept', message });
+    const data = body instanceof Uint8Array ? bufferOver(elementOf(bodies, 0)) : this.#bodies.content(id, body);
+    return this.#accepted(id, data, envelope, deliveries, elementOf(firstDeliveries, 0));
+  }
+
+  async #spawn({ envelope, content, deliveries }: SpawnedMessage, files: BodyWriter[]): Promise<NewMessage> {
+    const id = this.#allocate();
+    if (content.length <= IN_ROW_BYTES) {
+      // A copy moves to the writer: the caller goes on with its own.
+      const copy = Buffer.allocUnsafeSlow(content.length);
+      content.copy(copy);
+      return newMessage(id, copy, envelope, deliveries);
+    }
+    const { writer, info } = await this.#bodies.store(id, content);
+    files.push(writer);
+    return newMessage(id, info, envelope, deliveries);
+  }
+
+  #accepted(
+    id: number,
+    data: Content['data'],
+    envelope: Envelope,
+    deliveries: readonly NewDelivery[],
+    firstDelivery: number,
+  ): Accepted {
+    const queueId = formatQueueId(this.spoolId, id);
+    return {
+      queueId,
+      content: { signature: undefined, data },
+      deliveries: deliveries.map(({ destination, recipients }, index) => ({
+        id: firstDelivery + index,
+        queueId,
+        destination,
+        envelope,
+        attempts: 0,
+        recipients,
+      })),
+    };
+  }
+
+  #queued({ id, envelope, deliveries }: StoredMessage): QueuedMessage {
+    return {
+      queueId: formatQueueId(this.spoolId, id),
+      envelope: parseEnvelope(envelope),
+      deliveries: deliveries.map(({ destination, attempts, dueMs, recipients }) => ({
+        destination,
+        attempts,
+        recipients: parseRecipients(recipients),
+        ...(dueMs === undefined ? {} : { dueMs }),
+      })),
+    };
+  }
+}
+
+function newMessage(
+  id: number,
+  body: NewMessage['body'],
+  envelope: Envelope,
+  deliveries: readonly NewDelivery[],
+): NewMessage {
+  return {
+    id,
+    envelope: JSON.stringify(envelope),
+    sender: envelope.user ?? envelope.network ?? '',
+    body,
+    deliveries: deliveries.map(({ destination, recipients }) => ({
+      destination,
+      recipients: JSON.stringify(recipients),
+    })),
+  };
+}
+
+function bufferOver(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function elementOf<T>(list: readonly T[], index: number): T {
+  const element = list[index];
+  if (element === undefined) throw new Error('the writer answered for fewer messages than it was given');
+  return element;
+}

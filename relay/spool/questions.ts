@@ -1,0 +1,123 @@
+/** The questions that a spool answers, as statements over what is committed. */
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { LaneKey } from './lanes.ts';
+import type { StoredContent, StoredDelivery, StoredMessage } from './requests.ts';
+import { contentOf, deliveryRow, integerOf, type MessageRow, messageRow } from './rows.ts';
+import { SpoolDamage } from './spool.ts';
+
+/** A delivery that cannot be attempted, because its row or its message's does not match its crc. */
+export interface DamagedDelivery extends LaneKey {
+  readonly id: number;
+  readonly error: SpoolDamage;
+}
+
+export class Questions {
+  readonly #due: StatementSync;
+  readonly #unindex: StatementSync;
+  readonly #message: StatementSync;
+  readonly #messages: StatementSync;
+  readonly #deliveries: StatementSync;
+  readonly #body: StatementSync;
+  readonly #signature: StatementSync;
+  readonly #oldest: StatementSync;
+  readonly #inFile: StatementSync;
+
+  constructor(db: DatabaseSync) {
+    this.#due = db.prepare(
+      `SELECT * FROM delivery WHERE destination = ? AND sender = ? AND due IS NOT NULL AND due <= ?
+       ORDER BY due LIMIT ?`,
+    );
+    this.#unindex = db.prepare('UPDATE delivery SET due = NULL WHERE id = ?');
+    this.#message = db.prepare('SELECT * FROM message WHERE id = ?');
+    this.#messages = db.prepare('SELECT * FROM message ORDER BY id LIMIT ?');
+    this.#deliveries = db.prepare('SELECT * FROM delivery WHERE id >= ? AND id < ?');
+    this.#body = db.prepare('SELECT content, crc FROM body WHERE message = ?');
+    this.#signature = db.prepare('SELECT fields, crc FROM signature WHERE message = ?');
+    this.#oldest = db.prepare(
+      `SELECT CASE WHEN json_valid(envelope) THEN envelope ->> '$.arrivedMs' END AS arrived
+       FROM message ORDER BY id LIMIT 1`,
+    );
+    this.#inFile = db.prepare('SELECT 1 FROM message WHERE id = ? AND file_bytes IS NOT NULL');
+  }
+
+  /** Deliveries of a lane that are due, earliest first; what is damaged comes apart, so that it holds up no lane. */
+  due(lane: LaneKey, nowMs: number, limit: number): { sound: StoredDelivery[]; damaged: DamagedDelivery[] } {
+    const sound: StoredDelivery[] = [];
+    const damaged: DamagedDelivery[] = [];
+    for (const columns of this.#due.all(lane.destination, lane.sender, nowMs, limit)) {
+      try {
+        const { id, message, destination, attempts, recipients } = deliveryRow(columns);
+        const row = this.#messageRow(message);
+        if (!row) throw new SpoolDamage(`delivery row ${id} belongs to message row ${message}, which is missing`);
+        sound.push({ id, message, destination, attempts, recipients, envelope: row.envelope });
+      } catch (error) {
+        if (!(error instanceof SpoolDamage)) throw error;
+        damaged.push({ id: integerOf(columns.id), destination: lane.destination, sender: lane.sender, error });
+      }
+    }
+    return { sound, damaged };
+  }
+
+  /** Takes a damaged delivery out of the index until the next opening: else it would be the first of its lane forever. */
+  setAside(delivery: DamagedDelivery): void {
+    this.#unindex.run(delivery.id);
+  }
+
+  /** @throws {SpoolDamage} */
+  read(id: number): StoredContent | undefined {
+    const row = this.#messageRow(id);
+    if (!row) return undefined;
+    const signed = this.#signature.get(id);
+    const signature = signed ? contentOf('signature', id, signed.fields, signed.crc) : undefined;
+    if (row.file) return { signature, body: row.file };
+    const stored = this.#body.get(id);
+    if (!stored) throw new SpoolDamage(`message row ${id} has no body`);
+    return { signature, body: contentOf('body', id, stored.content, stored.crc) };
+  }
+
+  /** Oldest first. */
+  list(limit: number, onDamage: (error: SpoolDamage) => void): readonly StoredMessage[] {
+    const messages: StoredMessage[] = [];
+    for (const columns of this.#messages.all(limit)) {
+      try {
+        messages.push(this.#withDeliveries(messageRow(columns)));
+      } catch (error) {
+        if (!(error instanceof SpoolDamage)) throw error;
+        onDamage(error);
+      }
+    }
+    return messages;
+  }
+
+  /** @throws {SpoolDamage} */
+  show(id: number): StoredMessage | undefined {
+    const row = this.#messageRow(id);
+    return row && this.#withDeliveries(row);
+  }
+
+  /**
+   * Arrival of the message with the lowest id. Ids are given when a message's content begins, so this is the oldest but
+   * for the time that a transfer takes.
+   */
+  oldestMs(): number | undefined {
+    const arrived = this.#oldest.get()?.arrived;
+    return typeof arrived === 'number' ? arrived : undefined;
+  }
+
+  hasBodyFile(id: number): boolean {
+    return this.#inFile.get(id) !== undefined;
+  }
+
+  #messageRow(id: number): MessageRow | undefined {
+    const columns = this.#message.get(id);
+    return columns && messageRow(columns);
+  }
+
+  #withDeliveries(row: MessageRow): StoredMessage {
+    const deliveries = this.#deliveries.all(row.firstDelivery, row.firstDelivery + row.deliveries).map((columns) => {
+      const { destination, attempts, recipients } = deliveryRow(columns);
+      return { destination, attempts, recipients, dueMs: columns.due === null ? undefined : integerOf(columns.due) };
+    });
+    return { id: row.id, envelope: row.envelope, deliveries };
+  }
+}

@@ -1,0 +1,207 @@
+/**
+ * The spool folder as one thing: database, id file, bodies. Opening it repairs what a crash may leave and refuses what
+ * would hide a loss; after that it carries out requests. Runs in the writer thread and knows nothing of threads.
+ */
+import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
+import path from 'node:path';
+import type { DatabaseSync } from 'node:sqlite';
+import { BODY_FOLDER, removeBody, removeOrphans } from './body-file.ts';
+import { type Applied, Changes } from './changes.ts';
+import { openDatabase } from './database.ts';
+import { FailedSync, GroupCommit, type Outcome } from './group.ts';
+import { ID_FILE, IdFile, readIds } from './id-file.ts';
+import { type LaneKey, Lanes } from './lanes.ts';
+import { refuseLostCommits, refuseLostDatabase } from './loss.ts';
+import { Questions } from './questions.ts';
+import type { Answer, Change, Opened, Question, WriterOptions } from './requests.ts';
+import { integerOf } from './rows.ts';
+
+export type Log = (
+  level: 'info' | 'warn' | 'error',
+  message: string,
+  fields?: Readonly<Record<string, unknown>>,
+) => void;
+
+/**
+ * Message ids that are given out before they are committed are reserved first, this many at a time. So an id that was
+ * seen anywhere (a log line, a Received field of a message that was cut off) never names another message, though no row
+ * of it was ever written.
+ */
+export const RESERVED_IDS = 65536;
+/** Skipped where no id file tells how far ids had gone: more than a lost WAL can hold. */
+const UNKNOWN_IDS = 2 ** 20;
+
+export class Storage {
+  readonly opened: Opened;
+  readonly #folder: string;
+  readonly #db: DatabaseSync;
+  readonly #log: Log;
+  readonly #group: GroupCommit;
+  readonly #questions: Questions;
+  readonly #lanes: Lanes;
+  readonly #idFile: IdFile;
+  #highestId: number;
+  #messages: number;
+  #deliveries: number;
+
+  private constructor(db: DatabaseSync, spoolId: string, { folder, openedMs }: WriterOptions, log: Log) {
+    this.#folder = folder;
+    this.#db = db;
+    this.#log = log;
+    const ids = readIds(folder);
+    this.#highestId = highestId(db);
+    this.opened = { spoolId, ...reserve(db, this.#highestId, typeof ids === 'object' ? 0 : UNKNOWN_IDS) };
+    if (typeof ids !== 'object') this.#createIdFile(ids);
+    this.#idFile = new IdFile(folder);
+    this.#writeIds();
+    // What was in memory at its first attempt is nobody's now.
+    db.prepare('UPDATE delivery SET due = ? WHERE due IS NULL').run(openedMs);
+    this.#group = new GroupCommit(db, new Changes(db));
+    this.#questions = new Questions(db);
+    this.#lanes = new Lanes(db);
+    this.#messages = count(db, 'message');
+    this.#deliveries = count(db, 'delivery');
+    const orphans = removeOrphans(folder, spoolId, (id) => this.#questions.hasBodyFile(id));
+    if (orphans.length > 0) log('info', 'removed bodies that no message names', { bodies: orphans.length });
+  }
+
+  /**
+   * @throws {SpoolDamage} when committed mail is missing, or the database is not one of ours.
+   * @throws {SpoolUnavailable} when another process holds the folder, or a newer version wrote it.
+   */
+  static async open(options: WriterOptions, log: Log): Promise<Storage> {
+    const { folder, lockWaitMs } = options;
+    mkdirSync(path.join(folder, BODY_FOLDER), { recursive: true, mode: 0o700 });
+    const { db, spoolId } = await openDatabase(folder, lockWaitMs, {
+      onWait: () => log('info', 'another process holds the spool; waiting for it', { folder, waitMs: lockWaitMs }),
+      beforeCreate: () => refuseLostDatabase(folder),
+    });
+    try {
+      refuseLostCommits(folder, spoolId, highestId(db));
+      return new Storage(db, spoolId, options, log);
+    } catch (error) {
+      db.close();
+      throw error;
+    }
+  }
+
+  /** @throws {FailedSync} */
+  commit(changes: readonly Change[]): readonly Outcome[] {
+    const outcomes = this.#group.run(changes);
+    const applied = outcomes.flatMap((outcome) => (outcome.ok ? [outcome.applied] : []));
+    const highest = Math.max(0, ...applied.map((one) => one.highestId));
+    if (highest > this.#highestId) {
+      this.#highestId = highest;
+      this.#writeIds();
+    }
+    for (const { messages, deliveries } of applied) {
+      this.#messages += messages;
+      this.#deliveries += deliveries;
+    }
+    this.#lanes.refresh(lanesOf(applied));
+    return outcomes;
+  }
+
+  /** What can wait until the commit is answered. @throws {FailedSync} */
+  tidy(outcomes: readonly Outcome[]): void {
+    for (const outcome of outcomes) {
+      if (!outcome.ok) continue;
+      for (const id of outcome.applied.files) this.#removeBody(id);
+    }
+    this.#group.checkpoint();
+  }
+
+  /** @throws {SpoolDamage} */
+  answer(question: Question): Answer {
+    switch (question.kind) {
+      case 'lanes':
+        return this.#lanes.first(question.limit);
+      case 'due': {
+        const { sound, damaged } = this.#questions.due(question, question.nowMs, question.limit);
+        for (const delivery of damaged) {
+          this.#log('error', `${delivery.error.message}; left out until the next start`, { delivery: delivery.id });
+          this.#questions.setAside(delivery);
+        }
+        if (damaged.length > 0) this.#lanes.refresh([question]);
+        return sound;
+      }
+      case 'read':
+        return this.#questions.read(question.id);
+      case 'list':
+        return this.#questions.list(question.limit, (error) => this.#log('error', error.message));
+      case 'show':
+        return this.#questions.show(question.id);
+      case 'stats': {
+        const oldestMs = this.#questions.oldestMs();
+        const counts = { messages: this.#messages, deliveries: this.#deliveries };
+        return oldestMs === undefined ? counts : { ...counts, oldestMs };
+      }
+    }
+  }
+
+  /** @throws {FailedSync} */
+  syncIds(): void {
+    try {
+      this.#idFile.sync();
+    } catch (error) {
+      throw new FailedSync(`fsync of ${path.join(this.#folder, ID_FILE)} failed: ${String(error)}`);
+    }
+  }
+
+  close(): void {
+    this.syncIds();
+    this.#idFile.close();
+    this.#db.close();
+  }
+
+  #writeIds(): void {
+    try {
+      this.#idFile.write({ spoolId: this.opened.spoolId, highestId: this.#highestId });
+    } catch (error) {
+      // It may lag: it then tells less of a later loss, and nothing wrong.
+      this.#log('warn', `cannot write ${ID_FILE}: ${String(error)}`);
+    }
+  }
+
+  #createIdFile(found: 'unreadable' | undefined): void {
+    if (found) this.#log('error', `${ID_FILE} is unreadable and was written anew: a loss before now would not be seen`);
+    IdFile.create(this.#folder, { spoolId: this.opened.spoolId, highestId: this.#highestId });
+    syncFolder(this.#folder);
+    syncFolder(path.dirname(path.resolve(this.#folder)));
+  }
+
+  #removeBody(id: number): void {
+    try {
+      removeBody(this.#folder, this.opened.spoolId, id);
+    } catch (error) {
+      this.#log('warn', `cannot remove a body file; the next start tries again: ${String(error)}`);
+    }
+  }
+}
+
+/** Highest message id that was ever committed: AUTOINCREMENT remembers it when the rows are gone. */
+function highestId(db: DatabaseSync): number {
+  return integerOf(db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'message'").get()?.seq ?? 0);
+}
+
+function reserve(db: DatabaseSync, highest: number, skip: number): Pick<Opened, 'nextId' | 'reservedId'> {
+  const reserved = integerOf(db.prepare('SELECT reserved_id FROM meta').get()?.reserved_id);
+  // A spool that was just made has given out nothing.
+  const last = Math.max(highest, reserved) + (reserved === 0 ? 0 : skip);
+  db.prepare('UPDATE meta SET reserved_id = ?').run(last + RESERVED_IDS);
+  return { nextId: last + 1, reservedId: last + RESERVED_IDS };
+}
+
+function count(db: DatabaseSync, table: 'message' | 'delivery'): number {
+  return integerOf(db.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.n);
+}
+
+function* lanesOf(applied: readonly Applied[]): Generator<LaneKey> {
+  for (const { lanes } of applied) yield* lanes;
+}
+
+function syncFolder(folder: string): void {
+  const descriptor = openSync(folder, 'r');
+  fsyncSync(descriptor);
+  closeSync(descriptor);
+}

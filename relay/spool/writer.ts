@@ -1,0 +1,149 @@
+/** The writer thread: takes everything that waits, commits it as one group, answers, and looks again. */
+import { isMainThread, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { FailedSync, failureOf, type Outcome } from './group.ts';
+import type {
+  Change,
+  Failure,
+  FromWriter,
+  NewMessage,
+  Numbered,
+  Question,
+  Request,
+  Result,
+  WriterOptions,
+} from './requests.ts';
+import { SpoolDamage, SpoolUnavailable } from './spool.ts';
+import { type Log, Storage } from './storage.ts';
+
+/** What one transaction takes at most: well below the page cache, so that nothing is written before its COMMIT. */
+const GROUP_CHANGES = 512;
+const GROUP_BYTES = 16 * 1024 * 1024;
+const ID_SYNC_MS = 1000;
+
+if (isMainThread || !parentPort) throw new Error('relay/spool/writer.ts runs as a worker thread');
+const port = parentPort;
+
+function post(message: FromWriter, transfer: ArrayBuffer[] = []): void {
+  port.postMessage(message, transfer);
+}
+
+const log: Log = (level, message, fields = {}) => post({ kind: 'log', level, message, fields });
+
+function serve(storage: Storage): void {
+  const timer = setInterval(() => guarded(() => storage.syncIds()), ID_SYNC_MS);
+  timer.unref();
+  port.on('message', (first: readonly Numbered<Request>[]) => {
+    guarded(() => {
+      const changes: Numbered<Change>[] = [];
+      const questions: Numbered<Question>[] = [];
+      let closing: number | undefined;
+      for (const { ticket, value } of waiting(first)) {
+        if (value.kind === 'close') closing = ticket;
+        else if (isChange(value)) changes.push({ ticket, value });
+        else questions.push({ ticket, value });
+      }
+      for (const group of groups(changes)) commit(storage, group);
+      if (questions.length > 0) answer(storage, questions);
+      if (closing === undefined) return;
+      clearInterval(timer);
+      storage.close();
+      post({ kind: 'results', results: [{ ticket: closing, value: { ok: true, answer: undefined } }] });
+      port.close();
+    });
+  });
+}
+
+/** After a failed fsync nothing may be done with the files, not even closing them: the process is about to end. */
+let failed = false;
+
+function guarded(step: () => void): void {
+  if (failed) return;
+  try {
+    step();
+  } catch (error) {
+    if (!(error instanceof FailedSync)) throw error;
+    failed = true;
+    post({ kind: 'fatal', message: error.message });
+  }
+}
+
+/** What has arrived by now: while one group was synced, the next one gathered. */
+function* waiting(first: readonly Numbered<Request>[]): Generator<Numbered<Request>> {
+  yield* first;
+  for (;;) {
+    const next: { message: readonly Numbered<Request>[] } | undefined = receiveMessageOnPort(port);
+    if (!next) return;
+    yield* next.message;
+  }
+}
+
+function isChange(request: Change | Question): request is Change {
+  return (
+    request.kind === 'accept' || request.kind === 'record' || request.kind === 'park' || request.kind === 'reserve'
+  );
+}
+
+function* groups(changes: readonly Numbered<Change>[]): Generator<readonly Numbered<Change>[]> {
+  let group: Numbered<Change>[] = [];
+  let bytes = 0;
+  for (const change of changes) {
+    group.push(change);
+    for (const message of messagesOf(change.value))
+      bytes += message.body instanceof Uint8Array ? message.body.length : 0;
+    if (group.length < GROUP_CHANGES && bytes < GROUP_BYTES) continue;
+    yield group;
+    group = [];
+    bytes = 0;
+  }
+  if (group.length > 0) yield group;
+}
+
+function messagesOf(change: Change): readonly NewMessage[] {
+  if (change.kind === 'accept') return [change.message];
+  return change.kind === 'record' ? change.spawned : [];
+}
+
+function commit(storage: Storage, group: readonly Numbered<Change>[]): void {
+  const outcomes = storage.commit(group.map(({ value }) => value));
+  const transfer: ArrayBuffer[] = [];
+  const results = group.map(({ ticket }, index) => {
+    const outcome = outcomes[index];
+    if (outcome?.ok) transfer.push(...outcome.applied.committed.bodies.map((body) => body.buffer));
+    return { ticket, value: resultOf(outcome) };
+  });
+  post({ kind: 'results', results }, transfer);
+  storage.tidy(outcomes);
+}
+
+function resultOf(outcome: Outcome | undefined): Result {
+  if (!outcome) return { ok: false, failure: { reason: 'refused', message: 'the change was left out of its group' } };
+  return outcome.ok ? { ok: true, answer: outcome.applied.committed } : outcome;
+}
+
+function answer(storage: Storage, questions: readonly Numbered<Question>[]): void {
+  const results = questions.map(({ ticket, value }): Numbered<Result> => {
+    try {
+      return { ticket, value: { ok: true, answer: storage.answer(value) } };
+    } catch (error) {
+      return { ticket, value: { ok: false, failure: failureOf(error) } };
+    }
+  });
+  post({ kind: 'results', results });
+}
+
+function openFailure(error: unknown): Failure {
+  const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof SpoolDamage) return { reason: 'damage', message };
+  if (error instanceof SpoolUnavailable) return { reason: 'unavailable', message };
+  return failureOf(error);
+}
+
+const options: WriterOptions = workerData;
+try {
+  const storage = await Storage.open(options, log);
+  serve(storage);
+  post({ kind: 'opened', opened: storage.opened });
+} catch (error) {
+  post({ kind: 'failed', failure: openFailure(error) });
+  port.close();
+}
