@@ -18,21 +18,25 @@ export const NAME_PATTERN = '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$';
 export const objectName = (description: string, maxLength = 63) =>
   Type.String({ description, minLength: 1, maxLength, pattern: NAME_PATTERN });
 
+export const DURATION_PATTERN = '^([0-9]{1,5}(h|m|s|ms)){1,4}$';
+
 /** A duration by GEP-2257: `90s`, `1h30m`; no days, no fractions. */
 export const duration = (description: string, fallback?: string) =>
   Type.String({
     description: `${description} A duration such as 90s, 5m or 1h30m.`,
     maxLength: 32,
-    pattern: '^([0-9]{1,5}(h|m|s|ms)){1,4}$',
+    pattern: DURATION_PATTERN,
     ...(fallback === undefined ? {} : { default: fallback }),
   });
+
+export const QUANTITY_PATTERN = '^[0-9]{1,12}(Ki|Mi|Gi|Ti|k|M|G|T)?$';
 
 /** A Kubernetes Quantity of bytes. */
 export const quantity = (description: string, fallback: string) =>
   Type.String({
     description: `${description} A quantity of bytes such as 50Mi or 1Gi.`,
     maxLength: 20,
-    pattern: '^[0-9]{1,12}(Ki|Mi|Gi|Ti|k|M|G|T)?$',
+    pattern: QUANTITY_PATTERN,
     default: fallback,
   });
 

@@ -1,0 +1,62 @@
+/** Writes the CRD of each kind beside its source: `npm run generate`. */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { dump } from 'js-yaml';
+import { GROUP, NAME_PATTERN, VERSION } from './common.ts';
+import { KINDS } from './kinds.ts';
+import type { KindDefinition } from './resource.ts';
+import { structural } from './structural.ts';
+
+/** CustomResourceDefinition of a kind (apiextensions.k8s.io/v1). */
+export function crd(definition: KindDefinition): object {
+  const { kind, plural, shortNames, description, maxNameLength } = definition;
+  return {
+    apiVersion: 'apiextensions.k8s.io/v1',
+    kind: 'CustomResourceDefinition',
+    metadata: { name: `${plural}.${GROUP}` },
+    spec: {
+      group: GROUP,
+      names: { kind, listKind: `${kind}List`, plural, singular: kind.toLowerCase(), shortNames },
+      scope: 'Namespaced',
+      versions: [
+        {
+          name: VERSION,
+          served: true,
+          storage: true,
+          subresources: { status: {} },
+          schema: {
+            openAPIV3Schema: {
+              description,
+              type: 'object',
+              required: ['spec'],
+              properties: {
+                apiVersion: { description: `${GROUP}/${VERSION}.`, type: 'string' },
+                kind: { description: `${kind}.`, type: 'string' },
+                // Kubernetes allows nothing here but restrictions of the name, not even a description.
+                metadata: {
+                  type: 'object',
+                  properties: { name: { type: 'string', maxLength: maxNameLength, pattern: NAME_PATTERN } },
+                },
+                spec: structural(definition.spec),
+                status: structural(definition.status),
+              },
+            },
+          },
+        },
+      ],
+    },
+  };
+}
+
+export const crdFile = ({ plural }: KindDefinition): string => `${GROUP}_${plural}.yaml`;
+
+/** Text of the CRD's file. */
+export const crdYaml = (definition: KindDefinition): string =>
+  `# Generated from crds/${definition.kind.toLowerCase()}.ts by "npm run generate". Do not edit.\n${dump(
+    crd(definition),
+    { lineWidth: 120, noRefs: true, quoteStyle: 'double' },
+  )}`;
+
+if (import.meta.main) {
+  for (const definition of KINDS) await writeFile(join(import.meta.dirname, crdFile(definition)), crdYaml(definition));
+}
