@@ -107,7 +107,7 @@ export class Destination implements AsyncDisposable {
   private constructor(options: DestinationOptions) {
     this.options = options;
     this.react = options.react ?? (() => undefined);
-    this.#server = createServer((socket) => this.#accept(socket));
+    this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
   }
 
   static async start(options: DestinationOptions = {}): Promise<Destination> {
@@ -170,6 +170,8 @@ class Session implements ConnectionRecord {
   #hanging = false;
   /** Body is read until the dot. */
   #inData = false;
+  /** Bytes of #input in which there is no end of the message. */
+  #searched = 0;
   #from = '';
   #mailParameters = '';
   #to: string[] = [];
@@ -220,7 +222,7 @@ class Session implements ConnectionRecord {
   #advance(): void {
     if (this.#busy || this.#hanging || this.closed || this.#socket.destroyed) return;
     if (this.#inData) {
-      if (this.#input.length > 0) void this.#turn(() => this.#body());
+      if (this.#input.length > this.#searched) void this.#turn(() => this.#body());
       return;
     }
     const end = this.#input.indexOf(CRLF);
@@ -301,11 +303,11 @@ class Session implements ConnectionRecord {
     const whole = Buffer.concat([CRLF, this.#input]);
     const end = whole.indexOf(END_OF_DATA);
     if (end < 0) {
-      // Nothing to do before more has come: do not look again for it at once.
-      this.#input = await this.#more();
+      this.#searched = this.#input.length;
       return;
     }
     this.#inData = false;
+    this.#searched = 0;
     const message: ReceivedMessage = {
       from: this.#from,
       to: this.#to,
@@ -318,15 +320,6 @@ class Session implements ConnectionRecord {
     this.#input = whole.subarray(end + END_OF_DATA.length);
     if (isPositive(await this.#answer('dot', '', '250 2.0.0 Taken'))) this.#destination.messages.push(message);
     this.#reset();
-  }
-
-  /** The input once it has grown, or the connection is gone. */
-  async #more(): Promise<Buffer> {
-    const had = this.#input.length;
-    while (this.#input.length === had && !this.#socket.destroyed) {
-      await Promise.race([once(this.#socket, 'data'), once(this.#socket, 'close')]);
-    }
-    return this.#input;
   }
 
   #reset(): void {

@@ -1,0 +1,186 @@
+/**
+ * One attempt of a delivery: its recipients are routed by the config in force, and each group is offered to the hosts of
+ * its next hop, in order, until one answers for the message.
+ */
+import type { ConfigSource } from '../config/config.ts';
+import type { Recipient } from '../spool/envelope.ts';
+import { HostFailure, type Judgement, judgeFailure, judgeReply } from './classify.ts';
+import type { Connection, Target, TransactionResult } from './connection.ts';
+import { type Dns, DnsFailure } from './dns.ts';
+import type { Message, Outgoing } from './message.ts';
+import { findMx } from './mx.ts';
+import type { Pool } from './pool.ts';
+import { groupByNextHop, type NextHop } from './router.ts';
+import { MX_TLS, type TlsMode } from './tls-policy.ts';
+import { planTransactions } from './transaction.ts';
+
+export interface AttemptContext {
+  readonly config: ConfigSource;
+  readonly dns: Dns;
+  readonly pool: Pool;
+  /** In [0, 1). */
+  readonly random: () => number;
+  /** True: no transaction may begin any more. */
+  readonly halted: () => boolean;
+}
+
+/** Recipients without an entry were not answered for: the attempt was cut short by us. */
+export type Judgements = Map<Recipient, Judgement>;
+
+/** Connections tried for one group: hosts that time out one after another must not hold a message for an hour. */
+const MAX_TRIES = 6;
+
+/** A host with the way to reach it. */
+interface Candidate {
+  readonly host: string;
+  readonly port: number;
+  readonly mode: TlsMode;
+  addresses(): Promise<readonly string[]>;
+}
+
+/**
+ * @throws {SpoolDamage} when the content turns out damaged; nothing was delivered then to those without a judgement
+ */
+export async function attempt(
+  context: AttemptContext,
+  message: Message,
+  recipients: readonly Recipient[],
+  judgements: Judgements,
+): Promise<void> {
+  const outgoing = await message.outgoing();
+  const { delivery } = context.config.current().settings;
+  for (const { hop, items } of groupByNextHop(delivery, recipients)) {
+    if (context.halted()) return;
+    await attemptHop(context, hop, { message, outgoing, recipients: items, judgements });
+  }
+}
+
+interface Group {
+  readonly message: Message;
+  readonly outgoing: Outgoing;
+  readonly recipients: readonly Recipient[];
+  readonly judgements: Judgements;
+}
+
+async function attemptHop(context: AttemptContext, hop: NextHop, group: Group): Promise<void> {
+  const candidates = await candidatesOf(context, hop);
+  const judgement = 'state' in candidates ? candidates : await offerInTurn(context, candidates, group);
+  if (!judgement || context.halted()) return;
+  for (const recipient of group.recipients) {
+    if (!group.judgements.has(recipient)) group.judgements.set(recipient, judgement);
+  }
+}
+
+/** Hosts in the order in which they are tried, and what it means when none of them has an address. */
+type Candidates = { readonly hosts: readonly Candidate[]; readonly unreachable: Judgement };
+
+async function candidatesOf({ config, dns, random }: AttemptContext, hop: NextHop): Promise<Candidates | Judgement> {
+  const { settings } = config.current();
+  if ('smarthosts' in hop) {
+    const hosts = hop.smarthosts.map(({ host, port, tls }) => ({
+      host,
+      port,
+      mode: tls,
+      addresses: () => dns.systemAddresses(host),
+    }));
+    // A smarthost without an address is a fault of ours or of its network, never a reason to bounce.
+    const names = hosts.map(({ host }) => host).join(', ');
+    return { hosts, unreachable: judgeFailure(new HostFailure('dns', names, 'no address')) };
+  }
+  const answer = await findMx(dns, hop.domain, settings.hostname, random);
+  if ('reply' in answer) return judgeReply(answer.reply);
+  const { port } = settings.delivery.direct;
+  return {
+    hosts: answer.hosts.map(({ host, addresses }) => ({ host, port, mode: MX_TLS, addresses })),
+    unreachable: judgeReply(answer.unreachable),
+  };
+}
+
+/** @returns undefined once a host has answered for the message, else what its recipients are told */
+async function offerInTurn(
+  context: AttemptContext,
+  { hosts, unreachable }: Candidates,
+  group: Group,
+): Promise<Judgement | undefined> {
+  let failure: HostFailure | undefined;
+  let tries = 0;
+  for (const { host, port, mode, addresses } of hosts) {
+    const found = await resolve(host, addresses);
+    if (found instanceof HostFailure) failure = found;
+    for (const address of found instanceof HostFailure ? [] : found) {
+      if (tries === MAX_TRIES || context.halted()) break;
+      tries += 1;
+      const outcome = await offer(context, { host, address, port }, mode, group);
+      if (!outcome) return undefined;
+      failure = outcome;
+    }
+  }
+  return failure ? judgeFailure(failure) : unreachable;
+}
+
+/** Empty: it has none, and the resolver is sure. */
+async function resolve(host: string, addresses: Candidate['addresses']): Promise<readonly string[] | HostFailure> {
+  try {
+    return await addresses();
+  } catch (error) {
+    if (!(error instanceof DnsFailure)) throw error;
+    return error.kind === 'temporary' ? new HostFailure('dns', host, error.message) : [];
+  }
+}
+
+/** @returns undefined when the host has answered, else why it could not */
+async function offer(
+  { pool, config, halted }: AttemptContext,
+  target: Target,
+  mode: TlsMode,
+  group: Group,
+): Promise<HostFailure | undefined> {
+  const { hostname } = config.current().settings;
+  try {
+    const { connection, reused } = await pool.take(target, mode, hostname);
+    const failure = await transact(connection, group, halted).finally(() => pool.give(connection));
+    if (!failure || !reused || halted()) return failure;
+    // It may have been closed while it was idle, which says nothing about the host.
+    const again = await pool.take(target, mode, hostname, true);
+    return await transact(again.connection, group, halted).finally(() => pool.give(again.connection));
+  } catch (error) {
+    if (error instanceof HostFailure) return error;
+    throw error;
+  }
+}
+
+/** @returns the failure of a connection on which nothing was answered */
+async function transact(
+  connection: Connection,
+  { message, outgoing, recipients, judgements }: Group,
+  halted: () => boolean,
+): Promise<HostFailure | undefined> {
+  const { envelope } = message;
+  const utf8Header = envelope.smtputf8 && envelope.bodyType === '8BITMIME' && hasHighByte(await message.headers());
+  const open = recipients.filter((recipient) => !judgements.has(recipient));
+  const { refused, transactions } = planTransactions(
+    { envelope, recipients: open, sizeBytes: outgoing.sizeBytes, utf8Header },
+    connection.capabilities,
+    connection.target.host,
+  );
+  for (const [recipient, reply] of refused) judgements.set(recipient, judgeReply(reply));
+  for (const transaction of transactions) {
+    if (halted()) return undefined;
+    const result = await connection.send({ ...transaction, content: outgoing.content });
+    if (result.contentError !== undefined) throw result.contentError;
+    if (result.untouched && result.failure) return result.failure;
+    // Cut by us: what was not answered stays as it was, and is tried again after the restart.
+    judge(transaction.items, result, judgements, halted());
+  }
+  return undefined;
+}
+
+function judge(items: readonly Recipient[], result: TransactionResult, judgements: Judgements, cut: boolean): void {
+  for (const recipient of items) {
+    const reply = result.replies.get(recipient.address);
+    if (reply) judgements.set(recipient, judgeReply(reply));
+    else if (result.failure && !cut) judgements.set(recipient, judgeFailure(result.failure));
+  }
+}
+
+const hasHighByte = (bytes: Buffer): boolean => bytes.some((byte) => byte > 127);

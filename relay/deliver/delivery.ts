@@ -1,0 +1,123 @@
+/**
+ * A delivery in hand, from attempt to record. Order is what keeps mail: the destination answers, then the outcome (with
+ * the DSN it causes) is on disk, then it is told. A crash in between makes a message arrive twice (RFC 1047), never not
+ * at all.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Observer } from '../observe/events.ts';
+import { NoSigningKey } from '../sign/signer.ts';
+import type { Recipient } from '../spool/envelope.ts';
+import {
+  type Accepted,
+  type Outcome,
+  type QueuedDelivery,
+  type SpawnedMessage,
+  type Spool,
+  SpoolDamage,
+  SpoolUnavailable,
+} from '../spool/spool.ts';
+import { type AttemptContext, attempt, type Judgements } from './attempt.ts';
+import type { Failed } from './deliverer.ts';
+import type { Message } from './message.ts';
+import { deferAll, settle } from './outcome.ts';
+
+export interface DeliveryContext extends AttemptContext {
+  readonly spool: Pick<Spool, 'record'>;
+  readonly observer: Observer;
+  readonly now: () => number;
+  readonly report: (failed: Failed) => SpawnedMessage | undefined;
+  /** Takes the DSN that was just committed. */
+  readonly onSpawned: (accepted: Accepted) => void;
+}
+
+/** dueMs: the delivery waits in the spool until then. held: it is damaged, or its end could not be recorded. */
+export type Ended = { readonly dueMs?: number } | 'held';
+
+const RECORD_AGAIN_MS = 1_000;
+
+/** Never rejects. */
+export async function deliver(context: DeliveryContext, delivery: QueuedDelivery, message: Message): Promise<Ended> {
+  const judgements: Judgements = new Map();
+  try {
+    await attempt(context, message, delivery.recipients, judgements);
+  } catch (error) {
+    if (error instanceof SpoolDamage) {
+      context.observer.log('error', 'Message is damaged in the spool; it is held', {
+        queueId: delivery.queueId,
+        error: error.message,
+      });
+      return 'held';
+    }
+    for (const [recipient, judgement] of judgementsOf(error, delivery.recipients, context.observer)) {
+      if (!judgements.has(recipient)) judgements.set(recipient, judgement);
+    }
+  }
+  try {
+    return await conclude(context, delivery, message, judgements);
+  } catch (error) {
+    // Nothing is known of the disk: the delivery must not be tried again before a restart has read it.
+    context.observer.log('error', 'Outcome of a delivery could not be recorded; it is held', {
+      queueId: delivery.queueId,
+      error: String(error),
+    });
+    return 'held';
+  }
+}
+
+/** A fault of ours defers: nobody else is to blame, and it may be mended before the message expires. */
+function judgementsOf(error: unknown, recipients: readonly Recipient[], observer: Observer): Judgements {
+  if (error instanceof NoSigningKey) return deferAll(recipients, '4.7.5', error.message);
+  observer.log('error', 'Attempt failed for a reason of our own', { error: String(error) });
+  return deferAll(recipients, '4.3.0', 'internal error of this relay');
+}
+
+async function conclude(
+  context: DeliveryContext,
+  delivery: QueuedDelivery,
+  message: Message,
+  judgements: Judgements,
+): Promise<Ended> {
+  const { config, observer, now, random, report, onSpawned } = context;
+  const nowMs = now();
+  const settled = settle(delivery, judgements, {
+    retry: config.current().settings.delivery.retry,
+    nowMs,
+    random: random(),
+  });
+  // Cut by stop(): nothing is recorded, so it is due again at once after the restart.
+  if (!settled) return 'held';
+  const { outcome, failed, events } = settled;
+  const { queueId, envelope } = delivery;
+  const notice =
+    failed.length > 0
+      ? report({ queueId, envelope, recipients: failed, headers: await message.headers(), nowMs })
+      : undefined;
+  const signature = outcome.remaining.length > 0 ? message.newSignature : undefined;
+  const [spawned] = await record(context, { ...outcome, ...(signature && { signature }) }, notice ? [notice] : []);
+  for (const event of events) {
+    const caused = spawned && (event.event === 'bounced' || event.event === 'expired');
+    observer.message(caused ? { ...event, dsn: spawned.queueId } : event);
+  }
+  if (spawned) onSpawned(spawned);
+  return outcome.remaining.length > 0 ? { dueMs: outcome.dueMs } : {};
+}
+
+/**
+ * A spool that cannot record now (disk full) is asked again until it can: the answer of the destination is known and
+ * must not be lost while this process lives. The connection limit stops delivery meanwhile.
+ */
+async function record(
+  { spool, halted, observer }: DeliveryContext,
+  outcome: Outcome,
+  notices: readonly SpawnedMessage[],
+): Promise<readonly Accepted[]> {
+  for (;;) {
+    try {
+      return await spool.record([outcome], notices);
+    } catch (error) {
+      if (!(error instanceof SpoolUnavailable) || halted()) throw error;
+      observer.log('warn', 'Spool cannot record an outcome now; trying again', { error: error.message });
+      await sleep(RECORD_AGAIN_MS);
+    }
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * Connections kept for the next message. How many are open to a destination at once is decided by the scheduler, which
+ * runs no more attempts than that; an idle connection is one that an attempt just gave back.
+ */
+import { HostFailure } from './classify.ts';
+import { type Connection, type ConnectOptions, connect, type Target, type Timeouts } from './connection.ts';
+import { type TlsMode, tlsPlans } from './tls-policy.ts';
+
+export interface PoolLimits {
+  /** An idle connection is closed after this time, ms. */
+  readonly idleMs: number;
+  /** Messages over one connection; servers are wary of more. */
+  readonly transactions: number;
+  /** Idle connections of all hosts; the oldest is closed for a new one. */
+  readonly idle: number;
+}
+
+export const POOL_LIMITS: PoolLimits = { idleMs: 5_000, transactions: 100, idle: 200 };
+
+export interface Pooled {
+  readonly connection: Connection;
+  /** It has carried messages before, and may have been closed by the server meanwhile. */
+  readonly reused: boolean;
+}
+
+interface Idle {
+  readonly key: string;
+  readonly timer: NodeJS.Timeout;
+}
+
+export class Pool {
+  readonly #timeouts: Timeouts;
+  readonly #limits: PoolLimits;
+  /** In the order in which they became idle. */
+  readonly #idle = new Map<Connection, Idle>();
+  readonly #byKey = new Map<string, Connection[]>();
+  readonly #busy = new Map<Connection, string>();
+  #closed = false;
+
+  constructor(timeouts: Timeouts, limits: PoolLimits = POOL_LIMITS) {
+    this.#timeouts = timeouts;
+    this.#limits = limits;
+  }
+
+  /**
+   * An idle connection, or a new one, secured as the mode says.
+   *
+   * @param hostname what we say in EHLO
+   * @throws {HostFailure}
+   */
+  async take(target: Target, mode: TlsMode, hostname: string, fresh = false): Promise<Pooled> {
+    // All that a session was set up with: a change in config is followed by new connections.
+    const key = `${target.host} ${target.address} ${target.port} ${mode} ${hostname}`;
+    const idle = fresh ? undefined : this.#takeIdle(key);
+    const connection = idle ?? (await connectInTurn(target, mode, { hostname, timeouts: this.#timeouts }));
+    if (this.#closed) {
+      connection.destroy();
+      throw new HostFailure('connect', target.host, 'delivery is stopping');
+    }
+    this.#busy.set(connection, key);
+    return { connection, reused: idle !== undefined };
+  }
+
+  /** Gives a connection back after its last transaction. */
+  give(connection: Connection): void {
+    const key = this.#busy.get(connection);
+    this.#busy.delete(connection);
+    if (key === undefined || !connection.usable) return;
+    if (this.#closed || connection.transactions >= this.#limits.transactions) {
+      connection.quit();
+      return;
+    }
+    this.#idle.set(connection, { key, timer: setTimeout(() => this.#expire(connection), this.#limits.idleMs) });
+    const siblings = this.#byKey.get(key);
+    if (siblings) siblings.push(connection);
+    else this.#byKey.set(key, [connection]);
+    const [oldest] = this.#idle.keys();
+    if (this.#idle.size > this.#limits.idle && oldest) this.#expire(oldest);
+  }
+
+  /** Ends idle connections in order; those given back from now on are ended too, and no new one is opened. */
+  close(): void {
+    this.#closed = true;
+    for (const connection of [...this.#idle.keys()]) this.#expire(connection);
+  }
+
+  /** Cuts the connections in use. */
+  cut(): void {
+    for (const connection of this.#busy.keys()) connection.destroy();
+  }
+
+  /** The one that was used last: those before it are the first to be closed when less is to do. */
+  #takeIdle(key: string): Connection | undefined {
+    for (let last = this.#byKey.get(key)?.at(-1); last; last = this.#byKey.get(key)?.at(-1)) {
+      this.#forget(last);
+      if (last.usable) return last;
+    }
+    return undefined;
+  }
+
+  #expire(connection: Connection): void {
+    this.#forget(connection);
+    connection.quit();
+  }
+
+  #forget(connection: Connection): void {
+    const idle = this.#idle.get(connection);
+    if (!idle) return;
+    clearTimeout(idle.timer);
+    this.#idle.delete(connection);
+    const siblings = this.#byKey.get(idle.key) ?? [];
+    siblings.splice(siblings.lastIndexOf(connection), 1);
+    if (siblings.length === 0) this.#byKey.delete(idle.key);
+  }
+}
+
+/** Tries the plans of the mode, each on a connection of its own; the next one only where TLS was what failed. */
+async function connectInTurn(target: Target, mode: TlsMode, options: Omit<ConnectOptions, 'tls'>): Promise<Connection> {
+  const [first, ...rest] = tlsPlans(mode);
+  let attempt = connect(target, { ...options, tls: first });
+  for (const tls of rest) {
+    attempt = attempt.catch((error: unknown) => {
+      if (error instanceof HostFailure && error.stage === 'tls') return connect(target, { ...options, tls });
+      throw error;
+    });
+  }
+  return attempt;
+}

@@ -1,0 +1,81 @@
+/** Test support: objects as they are once accepted, with all defaults; a test says only what matters to it. */
+import type { MailDomain, MailDomainSpec } from '../../crds/maildomain.ts';
+import type { ObjectMeta } from '../../crds/resource.ts';
+import type { SmtpRelay, SmtpRelaySpec } from '../../crds/smtprelay.ts';
+import type { SmtpUser, SmtpUserSpec } from '../../crds/smtpuser.ts';
+
+const API_VERSION = 'chasqui.dev/v1alpha1';
+
+const metadata = (name: string, meta: Partial<ObjectMeta>): ObjectMeta => ({
+  name,
+  namespace: 'default',
+  uid: `uid-of-${name}`,
+  generation: 1,
+  creationTimestamp: '2026-01-01T00:00:00Z',
+  ...meta,
+});
+
+export const relay = (
+  name: string,
+  spec: Partial<SmtpRelaySpec> = {},
+  meta: Partial<ObjectMeta> = {},
+  status?: SmtpRelay['status'],
+): SmtpRelay => ({
+  apiVersion: API_VERSION,
+  kind: 'SmtpRelay',
+  metadata: metadata(name, meta),
+  spec: {
+    hostname: 'relay.example.test',
+    replicas: 1,
+    listeners: [
+      { name: 'submission', protocol: 'Submission', port: 2587, tls: 'Required', auth: { exemptNetworks: [] } },
+      { name: 'submissions', protocol: 'Submissions', port: 2465, tls: 'Required', auth: { exemptNetworks: [] } },
+    ],
+    tls: { certificate: { ownCA: {} }, minVersion: 'TLSv1.2' },
+    egress: { addresses: ['192.0.2.10'] },
+    delivery: {
+      routes: [],
+      direct: { resolvers: [], port: 25 },
+      retry: { schedule: ['5m', '1h'], expireAfter: '120h' },
+    },
+    limits: { messageSize: '50Mi', recipients: 1000, idleTimeout: '5m' },
+    monitoring: { port: 9465 },
+    deletion: { drainTimeout: '10m' },
+    ...spec,
+  },
+  ...(status && { status }),
+});
+
+export const domain = (
+  name: string,
+  spec: Partial<MailDomainSpec> = {},
+  meta: Partial<ObjectMeta> = {},
+  status?: MailDomain['status'],
+): MailDomain => ({
+  apiVersion: API_VERSION,
+  kind: 'MailDomain',
+  metadata: metadata(name, meta),
+  spec: {
+    domain: 'example.test',
+    relayRefs: [{ name: 'outbound' }],
+    dkim: { algorithms: ['RSA2048', 'Ed25519'], selectorPrefix: 'chasqui' },
+    spf: { include: [], all: 'Fail' },
+    dmarc: { policy: 'None', reportTo: [] },
+    dns: { publisher: 'Manual', verification: 'Disabled', ttl: '1h' },
+    ...spec,
+  },
+  ...(status && { status }),
+});
+
+export const user = (
+  name: string,
+  spec: Partial<SmtpUserSpec> = {},
+  meta: Partial<ObjectMeta> = {},
+  status?: SmtpUser['status'],
+): SmtpUser => ({
+  apiVersion: API_VERSION,
+  kind: 'SmtpUser',
+  metadata: metadata(name, meta),
+  spec: { relayRef: { name: 'outbound' }, senders: ['*@example.test'], secret: {}, ...spec },
+  ...(status && { status }),
+});
