@@ -1,0 +1,37 @@
+/** Arguments of the command line, parsed and checked where they enter. */
+import { isIPv6 } from 'node:net';
+import { InvalidArgumentError, Option } from 'commander';
+
+/** A whole number within bounds. */
+export const wholeNumber =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const value = /^[0-9]{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
+  };
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** `HOST:PORT`, with an IPv6 address in brackets. */
+export function hostAndPort(text: string): Address {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):([0-9]{1,5})$/.exec(text);
+  const host = match?.[1] ?? match?.[2] ?? '';
+  const port = Number(match?.[3] ?? -1);
+  const brackets = match?.[1] === undefined || isIPv6(match[1]);
+  if (host === '' || !brackets || port < 0 || port > 65535) {
+    throw new InvalidArgumentError('It must be HOST:PORT, such as 127.0.0.1:2587 or [::1]:2587.');
+  }
+  return { host, port };
+}
+
+/** `-o table|json|...`; the first is the default. */
+export const outputOption = (...forms: readonly [string, ...string[]]): Option =>
+  new Option('-o, --output <form>', 'form of the output').choices(forms).default(forms[0]);
+
+/** The state folder of `chasqui standalone`. */
+export const stateOption = (): Option =>
+  new Option('--state <dir>', 'state folder of the standalone').env('CHASQUI_STATE').default('./state');

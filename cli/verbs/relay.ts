@@ -1,0 +1,53 @@
+import { resolve } from 'node:path';
+import { Command, InvalidArgumentError } from 'commander';
+import { runRelay } from '../../relay/main.ts';
+import { hostAndPort, wholeNumber } from '../arguments.ts';
+
+function inherited(text: string, others: ReadonlyMap<string, number>): ReadonlyMap<string, number> {
+  const [, name, descriptor] = /^([a-z0-9-]{1,63})=([0-9]{1,5})$/.exec(text) ?? [];
+  if (name === undefined || Number(descriptor) < 3) {
+    throw new InvalidArgumentError('It must be LISTENER=DESCRIPTOR, such as submission=4.');
+  }
+  return new Map([...others, [name, Number(descriptor)]]);
+}
+
+export const command = new Command('relay')
+  .description(
+    'Runs one replica of a relay from its config folder, with its own spool. "chasqui standalone" and the operator start replicas; there is seldom a reason to start one by hand.',
+  )
+  .requiredOption('--config <dir>', 'config folder, written by the operator', resolve)
+  .requiredOption('--spool <dir>', 'spool folder of this replica; no other process may use it', resolve)
+  .requiredOption('--ordinal <n>', 'number of this replica, from 0', wholeNumber(0, 9999))
+  .option('--listen-address <address>', 'address to listen on for mail; by default all of them')
+  .option(
+    '--inherit <listener=fd>',
+    'listen on this inherited descriptor instead of binding the port; once for each listener',
+    inherited,
+    new Map<string, number>(),
+  )
+  .requiredOption('--admin <socket>', 'unix socket of the admin API')
+  .requiredOption('--monitoring <host:port>', 'where to serve metrics, health and readiness', hostAndPort)
+  .option('--supervised', 'stop when the channel to the supervisor closes', false)
+  .action(async (options: RelayArguments) => {
+    await runRelay({
+      configFolder: options.config,
+      spoolFolder: options.spool,
+      ordinal: options.ordinal,
+      ...(options.listenAddress !== undefined && { listenAddress: options.listenAddress }),
+      inherit: options.inherit,
+      adminSocket: options.admin,
+      monitoring: options.monitoring,
+      supervised: options.supervised,
+    });
+  });
+
+interface RelayArguments {
+  config: string;
+  spool: string;
+  ordinal: number;
+  listenAddress?: string;
+  inherit: ReadonlyMap<string, number>;
+  admin: string;
+  monitoring: { host: string; port: number };
+  supervised: boolean;
+}
