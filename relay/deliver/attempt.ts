@@ -35,7 +35,7 @@ interface Candidate {
   readonly host: string;
   readonly port: number;
   readonly mode: TlsMode;
-  addresses(): Promise<readonly string[]>;
+  readonly addresses: () => Promise<readonly string[]>;
 }
 
 /**

@@ -261,7 +261,7 @@ test('TLS that is required and not offered, or refused, fails at tls', async () 
   });
   await assert.rejects(open(refusing, offered), failsAt('tls', 454));
   await using breaking = await Destination.start({ certificate: SELF_SIGNED, react: at('starttls', drop) });
-  await assert.rejects(open(breaking, offered), HostFailure);
+  await assert.rejects(open(breaking, offered), failsAt('tls'));
 });
 
 test('a verified host needs a certificate of a trusted CA, for its name', async () => {

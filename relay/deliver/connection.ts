@@ -96,15 +96,12 @@ export async function connect(target: Target, options: ConnectOptions): Promise<
     maxResponseSize: MAX_REPLY,
   });
   const { promise, resolve, reject } = Promise.withResolvers<Connection>();
-  let stage: 'greeting' | 'tls' = 'greeting';
   const failed = (error: Error): void => {
     session.close();
+    const stage = session.securing ? 'tls' : 'greeting';
     reject(new HostFailure(stage, target.host, reasonOf(error), replyOf(error, target.host)));
   };
-  session.on('error', (error: NodeJS.ErrnoException) => {
-    if (session.upgrading || error.code === 'ETLS') stage = 'tls';
-    failed(error);
-  });
+  session.on('error', failed);
   session.connect((error) => {
     if (error) failed(error);
     else resolve(new Connection(session, target, options.timeouts));
@@ -258,9 +255,16 @@ export class Connection {
 class Session extends SMTPConnection {
   transaction: Transaction | undefined;
   #recipient = 0;
+  #starttls = false;
+
+  /** STARTTLS was said and TLS does not stand yet. */
+  get securing(): boolean {
+    return this.#starttls && !this.secure;
+  }
 
   /** Every command goes through here; nodemailer's pinned version calls it so. */
   _sendCommand(command: string, logged?: string): void {
+    if (command === 'STARTTLS') this.#starttls = true;
     Reflect.apply(sendCommand, this, [this.#withParameters(command), logged]);
   }
 

@@ -7,10 +7,10 @@ import type { SpawnedMessage, Spool } from '../spool/spool.ts';
 import { TIMEOUTS, type Timeouts } from './connection.ts';
 import type { Deliverer, Failed } from './deliverer.ts';
 import { deliver } from './delivery.ts';
-import { createDns, type Dns } from './dns.ts';
+import type { Dns } from './dns.ts';
 import { Message, selectorsOf } from './message.ts';
 import { Pool } from './pool.ts';
-import { Scheduler } from './scheduler.ts';
+import { SCHEDULER_LIMITS, Scheduler, type SchedulerLimits } from './scheduler.ts';
 
 export interface DelivererOptions {
   readonly config: ConfigSource;
@@ -19,12 +19,13 @@ export interface DelivererOptions {
   readonly observer: Observer;
   /** The notice to the sender; undefined where none is due (null sender, NOTIFY). */
   readonly report: (failed: Failed) => SpawnedMessage | undefined;
-  readonly dns?: Dns;
+  readonly dns: Dns;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
   /** In [0, 1). */
   readonly random?: () => number;
   readonly timeouts?: Timeouts;
+  readonly limits?: SchedulerLimits;
 }
 
 /** After the connections are cut, attempts need only note what they know. */
@@ -36,10 +37,11 @@ export function createDeliverer({
   signer,
   observer,
   report,
-  dns = resolverOf(config),
+  dns,
   now = Date.now,
   random = Math.random,
   timeouts = TIMEOUTS,
+  limits = SCHEDULER_LIMITS,
 }: DelivererOptions): Deliverer {
   const pool = new Pool(timeouts);
   let halted = false;
@@ -55,24 +57,18 @@ export function createDeliverer({
     report,
     onSpawned: (accepted: Parameters<Deliverer['enqueue']>[0]) => scheduler.add(accepted),
   };
-  const scheduler: Scheduler = new Scheduler({
-    spool,
-    observer,
-    now,
-    deliver: (delivery, message) => deliver(context, delivery, message),
-    message: (of) =>
-      new Message(of, {
-        spool,
-        signer,
-        onSigned: (signature) =>
-          observer.message({
-            event: 'signed',
-            queueId: of.queueId,
-            domain: of.envelope.signAs ?? '',
-            selectors: selectorsOf(signature),
-          }),
-      }),
-  });
+  const signed = (queueId: string, domain: string, signature: Buffer): void =>
+    observer.message({ event: 'signed', queueId, domain, selectors: selectorsOf(signature) });
+  const scheduler: Scheduler = new Scheduler(
+    {
+      spool,
+      observer,
+      now,
+      deliver: (delivery, message) => deliver(context, delivery, message),
+      message: (of) => new Message(of, { spool, signer, signed }),
+    },
+    limits,
+  );
 
   return {
     start: () => scheduler.sweep(),
@@ -92,9 +88,5 @@ export function createDeliverer({
     },
   };
 }
-
-/** The resolvers in settings; main may share them with the RCPT check of receive. */
-export const resolverOf = (config: ConfigSource): Dns =>
-  createDns(() => config.current().settings.delivery.direct.resolvers);
 
 const quiet = (promise: Promise<unknown>): Promise<unknown> => promise.catch(() => undefined);

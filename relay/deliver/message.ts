@@ -13,6 +13,13 @@ export interface Outgoing {
   readonly content: Buffer | (() => AsyncIterable<Buffer>);
 }
 
+export interface MessageContext {
+  readonly spool: Pick<Spool, 'read'>;
+  readonly signer: Signer;
+  /** Told each time a message was signed. */
+  readonly signed: (queueId: string, domain: string, signature: Buffer) => void;
+}
+
 export class Message {
   readonly queueId: string;
   readonly envelope: Envelope;
@@ -20,21 +27,21 @@ export class Message {
   newSignature: Buffer | undefined;
   readonly #spool: Pick<Spool, 'read'>;
   readonly #signer: Signer;
-  readonly #onSigned: (signature: Buffer) => void;
+  readonly #signed: MessageContext['signed'];
   #content: Content | Promise<Content> | undefined;
   #signing: Promise<Buffer> | undefined;
 
   /** @param content absent: it is read from the spool when it is needed */
   constructor(
     { queueId, envelope, content }: { queueId: string; envelope: Envelope; content?: Content },
-    { spool, signer, onSigned }: { spool: Pick<Spool, 'read'>; signer: Signer; onSigned: (signature: Buffer) => void },
+    { spool, signer, signed }: MessageContext,
   ) {
     this.queueId = queueId;
     this.envelope = envelope;
     this.#content = content;
     this.#spool = spool;
     this.#signer = signer;
-    this.#onSigned = onSigned;
+    this.#signed = signed;
   }
 
   /**
@@ -98,7 +105,7 @@ export class Message {
     const { envelope } = this;
     const signature = await this.#signer.sign(domain, await this.headers(), envelope.bodyHash, envelope.arrivedMs);
     this.newSignature = signature;
-    this.#onSigned(signature);
+    this.#signed(this.queueId, domain, signature);
     return signature;
   }
 }

@@ -6,7 +6,7 @@ import { ownReply } from './reply.ts';
 
 export interface MxHost {
   readonly host: string;
-  addresses(): Promise<readonly string[]>;
+  readonly addresses: () => Promise<readonly string[]>;
 }
 
 /** The hosts to try, in order; or why there is none: a 4xx may pass, a 5xx does not. */
