@@ -1,0 +1,128 @@
+/**
+ * Keeps the config in force up to date with its folder.
+ *
+ * A new version replaces the old one as a whole, only when all of it is there and right. The last good version is kept
+ * beside the spool, so that a relay that restarts while its folder is broken or gone goes on as before.
+ */
+import { type FSWatcher, watch } from 'node:fs';
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Observer } from '../observe/events.ts';
+import type { ConfigSource, RelayConfig } from './config.ts';
+import { INDEX } from './documents.ts';
+import { buildConfig, ConfigError, readDocuments } from './read-folder.ts';
+
+/** Watches can be lost (a replaced mount, a network file system): the folder is looked at this often in any case. */
+const POLL_MS = 2_000;
+/** Events of one change come in bursts; one look serves them all. */
+const SETTLE_MS = 20;
+
+const LAST_GOOD = 'config';
+
+export interface LiveConfig extends ConfigSource {
+  close(): void;
+}
+
+/**
+ * Reads the config, waits for a first good one, and watches from then on.
+ *
+ * @param folder config folder
+ * @param keepIn folder in which the last good version is kept
+ * @throws {ConfigError} when there is neither a good version nor a last good one
+ */
+export async function openConfig(folder: string, keepIn: string, observer: Pick<Observer, 'log'>): Promise<LiveConfig> {
+  const listeners = new Set<(config: RelayConfig) => void>();
+  const kept = join(keepIn, LAST_GOOD);
+  let inForce = await first(folder, kept, observer);
+  let complaint = '';
+  let timer: NodeJS.Timeout | undefined;
+  let reading = false;
+  let watcher: FSWatcher | undefined;
+  let closed = false;
+
+  async function look(): Promise<void> {
+    if (reading || closed) return;
+    reading = true;
+    try {
+      const documents = await readDocuments(folder);
+      const config = buildConfig(documents);
+      complaint = '';
+      if (config.hash === inForce.hash) return;
+      await keep(kept, documents);
+      inForce = config;
+      observer.log('info', 'config in force', { hash: config.hash, rejected: config.rejected });
+      for (const listener of listeners) listener(config);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      // Told once, not at each look: a folder that is being written is whole a moment later.
+      if (message !== complaint) observer.log('warn', 'config not taken, the one in force stays', { problem: message });
+      complaint = message;
+    } finally {
+      reading = false;
+      schedule(POLL_MS);
+    }
+  }
+
+  function schedule(delayMs: number): void {
+    clearTimeout(timer);
+    if (closed) return;
+    timer = setTimeout(() => void look(), delayMs);
+    timer.unref();
+  }
+
+  try {
+    watcher = watch(folder, () => schedule(SETTLE_MS));
+    watcher.on('error', () => watcher?.close());
+    watcher.unref();
+  } catch {
+    // The poll alone finds changes then.
+  }
+  schedule(POLL_MS);
+
+  return {
+    current: () => inForce,
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close() {
+      closed = true;
+      clearTimeout(timer);
+      watcher?.close();
+    },
+  };
+}
+
+async function first(folder: string, kept: string, observer: Pick<Observer, 'log'>): Promise<RelayConfig> {
+  try {
+    const documents = await readDocuments(folder);
+    const config = buildConfig(documents);
+    await keep(kept, documents);
+    return config;
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    try {
+      const config = buildConfig(await readDocuments(kept));
+      observer.log('warn', 'config folder not taken, going on with the last good one', { problem: error.message });
+      return config;
+    } catch {
+      throw error;
+    }
+  }
+}
+
+/** Documents first, index last: the kept copy is judged by its hashes too, so a kill in between is noticed. */
+async function keep(kept: string, documents: ReadonlyMap<string, string>): Promise<void> {
+  await mkdir(kept, { recursive: true, mode: 0o700 });
+  const names = [...documents.keys()].filter((name) => name !== INDEX);
+  for (const name of [...names, INDEX]) {
+    const temporary = join(kept, `.${name}.new`);
+    await using file = await open(temporary, 'w', 0o600);
+    await file.writeFile(documents.get(name) ?? '');
+    await file.sync();
+    await rename(temporary, join(kept, name));
+  }
+  for (const name of await readdir(kept)) {
+    if (!documents.has(name)) await rm(join(kept, name), { force: true });
+  }
+}

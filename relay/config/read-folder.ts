@@ -1,0 +1,152 @@
+/** Reads a config folder into a config, or says why it cannot be put in force. */
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Static, TSchema } from 'typebox';
+import Schema from 'typebox/schema';
+import type { RelayConfig } from './config.ts';
+import {
+  CERTIFICATES,
+  CertificatesDocument,
+  DOMAIN_SHARDS,
+  DomainDocument,
+  DomainsShard,
+  domainShardFile,
+  FORMAT_VERSION,
+  INDEX,
+  IndexDocument,
+  SETTINGS,
+  SettingsDocument,
+  USER_SHARDS,
+  UserDocument,
+  UsersShard,
+  userShardFile,
+} from './documents.ts';
+
+/** A Secret holds at most 1 MiB; nothing larger was written by an operator. */
+const LARGEST_DOCUMENT_BYTES = 4 * 1024 * 1024;
+
+/** The folder is not whole or not ours: the config in force stays. Often over in a moment, while it is being written. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+/** A document's name and text. */
+type Documents = ReadonlyMap<string, string>;
+
+async function readDocument(folder: string, name: string): Promise<string> {
+  try {
+    await using file = await open(join(folder, name), 'r');
+    const { size } = await file.stat();
+    if (size > LARGEST_DOCUMENT_BYTES)
+      throw new ConfigError(`${name}: ${size} bytes, more than a config document may have`);
+    return await file.readFile('utf8');
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    throw new ConfigError(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+function parse<Shape extends TSchema>(name: string, shape: Shape, text: string): Static<Shape> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new ConfigError(`${name}: not JSON`);
+  }
+  return check(name, shape, value);
+}
+
+function check<Shape extends TSchema>(name: string, shape: Shape, value: unknown): Static<Shape> {
+  const compiled = Schema.Compile(shape);
+  if (compiled.Check(value)) return value;
+  const [, problems] = compiled.Errors(value);
+  const first = problems[0];
+  throw new ConfigError(`${name}: ${first?.instancePath || '/'} ${first?.message ?? 'is wrong'}`);
+}
+
+/** Entries are judged one by one: a bad domain or user hurts only itself. */
+function entries<Shape extends TSchema>(
+  name: string,
+  shape: Shape,
+  values: readonly unknown[],
+  rejected: string[],
+): Static<Shape>[] {
+  const good: Static<Shape>[] = [];
+  values.forEach((value, index) => {
+    try {
+      good.push(check(`${name}[${index}]`, shape, value));
+    } catch (error) {
+      rejected.push(error instanceof Error ? error.message : String(error));
+    }
+  });
+  return good;
+}
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+/**
+ * Puts documents together.
+ *
+ * @throws {ConfigError} when the index, the settings or the certificates are wrong, or the format is a later one
+ */
+export function buildConfig(documents: Documents): RelayConfig {
+  const text = (name: string): string => {
+    const found = documents.get(name);
+    if (found === undefined) throw new ConfigError(`${name}: missing`);
+    return found;
+  };
+  const index = parse(INDEX, IndexDocument, text(INDEX));
+  if (index.formatVersion > FORMAT_VERSION) {
+    throw new ConfigError(
+      `${INDEX}: format ${index.formatVersion} is newer than this relay, which reads ${FORMAT_VERSION}`,
+    );
+  }
+  const rejected: string[] = [];
+  const domains = new Map<string, DomainDocument>();
+  for (let shard = 0; shard < DOMAIN_SHARDS; shard++) {
+    const name = domainShardFile(shard);
+    const content = documents.get(name);
+    if (content === undefined) continue;
+    for (const domain of entries(name, DomainDocument, parse(name, DomainsShard, content).domains, rejected)) {
+      domains.set(domain.domain, domain);
+    }
+  }
+  const users = new Map<string, UserDocument>();
+  for (let shard = 0; shard < USER_SHARDS; shard++) {
+    const name = userShardFile(shard);
+    const content = documents.get(name);
+    if (content === undefined) continue;
+    for (const user of entries(name, UserDocument, parse(name, UsersShard, content).users, rejected)) {
+      users.set(user.username, user);
+    }
+  }
+  return {
+    hash: sha256(text(INDEX)),
+    replicas: index.replicas,
+    settings: parse(SETTINGS, SettingsDocument, text(SETTINGS)),
+    certificates: parse(CERTIFICATES, CertificatesDocument, text(CERTIFICATES)),
+    domains,
+    users,
+    rejected,
+  };
+}
+
+/**
+ * Reads the documents that the index of a folder names.
+ *
+ * @throws {ConfigError} when one is missing or is not the one that the index means: the folder is between two versions
+ */
+export async function readDocuments(folder: string): Promise<Documents> {
+  const indexText = await readDocument(folder, INDEX);
+  const index = parse(INDEX, IndexDocument, indexText);
+  const documents = new Map([[INDEX, indexText]]);
+  for (const [name, hash] of Object.entries(index.documents)) {
+    if (!/^[a-z0-9][a-z0-9.-]*\.json$/.test(name))
+      throw new ConfigError(`${INDEX}: "${name}" is no name of a document`);
+    const content = await readDocument(folder, name);
+    if (sha256(content) !== hash) throw new ConfigError(`${name}: is not the version that ${INDEX} names`);
+    documents.set(name, content);
+  }
+  return documents;
+}

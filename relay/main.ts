@@ -1,0 +1,142 @@
+/** A relay replica: what is wired to what, and in which order it starts and stops. */
+import { once } from 'node:events';
+import { mkdir } from 'node:fs/promises';
+import packageJson from '../package.json' with { type: 'json' };
+import { openConfig } from './config/live-config.ts';
+import { createDeliverer } from './deliver/create-deliverer.ts';
+import { createDns } from './deliver/dns.ts';
+import { hasNullMx } from './deliver/mx.ts';
+import { createRouter } from './deliver/router.ts';
+import type { ReplicaStatus } from './observe/admin-api.ts';
+import type { Observer } from './observe/events.ts';
+import { adminHandler, monitoringHandler, serveHttp } from './observe/http.ts';
+import { createLog } from './observe/log.ts';
+import { createMetrics } from './observe/metrics.ts';
+import { createReceiver } from './receive/receiver.ts';
+import { createDsn } from './report/create-dsn.ts';
+import { createSigner } from './sign/dkim.ts';
+import { openSpool } from './spool/open.ts';
+
+export interface RelayOptions {
+  readonly configFolder: string;
+  readonly spoolFolder: string;
+  readonly ordinal: number;
+  /** Address that listeners bind which are not inherited. */
+  readonly listenAddress?: string;
+  /** Listener name to inherited file descriptor. */
+  readonly inherit: ReadonlyMap<string, number>;
+  readonly adminSocket: string;
+  readonly monitoring: { readonly host: string; readonly port: number };
+  /** Stop as on SIGTERM when the IPC channel to the supervisor closes. */
+  readonly supervised: boolean;
+}
+
+/** Within the 15 s that a supervisor waits before it kills; a kill would lose nothing but what was in hand. */
+const GRACE_MS = 10_000;
+/** A predecessor may still be finishing what it has in hand. */
+const LOCK_WAIT_MS = 15_000;
+const NULL_MX_WAIT_MS = 2_000;
+
+/** Runs until SIGTERM, SIGINT, or the end of a supervisor. Resolves when everything is closed. */
+export async function runRelay(options: RelayOptions): Promise<void> {
+  const { ordinal } = options;
+  const now = Date.now;
+  const stopped = stopRequest(options.supervised);
+  const log = createLog({ replica: ordinal }, process.stdout);
+  await mkdir(options.spoolFolder, { recursive: true, mode: 0o700 });
+
+  const spool = await openSpool({
+    folder: options.spoolFolder,
+    lockWaitMs: LOCK_WAIT_MS,
+    log: log.log,
+    // Whether the disk has what was written is unknown now; only a new process that reads it again can tell.
+    onFatal: (error) => {
+      log.log('error', 'the spool failed, this process ends', { problem: error.message });
+      process.exit(70);
+    },
+    now,
+  });
+  const config = await openConfig(options.configFolder, options.spoolFolder, log);
+  const metrics = createMetrics(() => spool.stats(), now);
+  const observer = both(log, metrics.observer);
+  const router = createRouter(config);
+  const dns = createDns(() => config.current().settings.delivery.direct.resolvers);
+  const deliverer = createDeliverer({
+    config,
+    spool,
+    observer,
+    dns,
+    signer: createSigner(config),
+    report: createDsn(config, router),
+    now,
+    random: Math.random,
+  });
+  const receiver = createReceiver({
+    config,
+    spool,
+    observer,
+    router,
+    nullMx: (domain) => hasNullMx(dns, domain, NULL_MX_WAIT_MS),
+    onAccepted: (accepted) => deliverer.enqueue(accepted),
+    now,
+    ordinal,
+  });
+
+  let stopping = false;
+  let listening = false;
+  const status = async (): Promise<ReplicaStatus> => {
+    const current = config.current();
+    const draining = ordinal >= current.replicas;
+    const reasons = [...(listening ? [] : ['not listening yet']), ...(stopping ? ['stopping'] : [])];
+    return {
+      ordinal,
+      version: packageJson.version,
+      configHash: current.hash,
+      rejected: [...current.rejected],
+      ready: reasons.length === 0,
+      draining,
+      queue: await spool.stats(),
+      reasons,
+    };
+  };
+  const problem = (error: unknown) => log.log('error', 'an HTTP request failed', { problem: String(error) });
+  const admin = await serveHttp({ path: options.adminSocket }, adminHandler(spool, status), problem);
+  const monitoring = await serveHttp(options.monitoring, monitoringHandler(metrics, status), problem);
+
+  await deliverer.start();
+  for (const listener of config.current().settings.listeners) {
+    const fd = options.inherit.get(listener.name);
+    const host = options.listenAddress === undefined ? {} : { host: options.listenAddress };
+    await receiver.listen(listener.name, fd === undefined ? { port: listener.port, ...host } : { fd });
+  }
+  listening = true;
+  log.log('info', 'relay started', { version: packageJson.version, spool: spool.spoolId, config: config.current().hash });
+
+  const reason = await stopped;
+  stopping = true;
+  log.log('info', 'relay stops: finishing what is in hand', { reason });
+  await Promise.all([receiver.stop(GRACE_MS), deliverer.stop(GRACE_MS)]);
+  config.close();
+  await spool.close();
+  await Promise.all([admin.close(), monitoring.close()]);
+  log.log('info', 'relay stopped');
+}
+
+/** Resolves with the reason to stop. */
+async function stopRequest(supervised: boolean): Promise<string> {
+  const requests = [once(process, 'SIGTERM').then(() => 'SIGTERM'), once(process, 'SIGINT').then(() => 'SIGINT')];
+  if (supervised) requests.push(once(process, 'disconnect').then(() => 'the supervisor is gone'));
+  return Promise.race(requests);
+}
+
+const both = (log: Observer, metrics: Observer): Observer => ({
+  message(event) {
+    log.message(event);
+    metrics.message(event);
+  },
+  session(event) {
+    log.session(event);
+    metrics.session(event);
+  },
+  log: log.log,
+});

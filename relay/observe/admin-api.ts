@@ -1,0 +1,22 @@
+/** The admin API of a replica, as JSON over HTTP on its unix socket: the shapes of its answers. */
+import Type from 'typebox';
+
+export const ReplicaStatus = Type.Object({
+  ordinal: Type.Integer({ minimum: 0 }),
+  version: Type.String(),
+  /** Config in force: hex SHA-256 of its index. */
+  configHash: Type.String(),
+  /** Entries of the config that were left out, with file and field. */
+  rejected: Type.Array(Type.String()),
+  ready: Type.Boolean(),
+  /** No longer wanted: greets 421 and delivers what it holds. */
+  draining: Type.Boolean(),
+  queue: Type.Object({
+    messages: Type.Integer({ minimum: 0 }),
+    deliveries: Type.Integer({ minimum: 0 }),
+    oldestMs: Type.Optional(Type.Number()),
+  }),
+  /** Why it is not ready. */
+  reasons: Type.Array(Type.String()),
+});
+export type ReplicaStatus = Type.Static<typeof ReplicaStatus>;
