@@ -16,6 +16,7 @@ export class Bodies {
   readonly #spoolId: string;
   readonly #folderHandle: FileHandle;
   readonly #onFatal: (error: Error) => void;
+  readonly #open = new Set<BodyWriter>();
   #heldBytes = 0;
 
   private constructor(folder: string, spoolId: string, folderHandle: FileHandle, onFatal: (error: Error) => void) {
@@ -35,8 +36,18 @@ export class Bodies {
     return this.#heldBytes <= IN_MEMORY_BYTES;
   }
 
-  create(messageId: number): Promise<BodyWriter> {
-    return BodyWriter.create(bodyPath(this.#folder, this.#spoolId, messageId));
+  /** Ends with finish or discard. */
+  async create(messageId: number): Promise<BodyWriter> {
+    const writer = await BodyWriter.create(bodyPath(this.#folder, this.#spoolId, messageId));
+    this.#open.add(writer);
+    return writer;
+  }
+
+  /** Removes a body whose message will not be committed, or was refused. */
+  async discard(writer: BodyWriter): Promise<void> {
+    this.#open.delete(writer);
+    await writer.close();
+    await writer.remove();
   }
 
   /**
@@ -54,6 +65,7 @@ export class Bodies {
       this.#onFatal(fault);
       throw fault;
     }
+    this.#open.delete(writer);
     await writer.close();
     return info;
   }
@@ -65,8 +77,7 @@ export class Bodies {
       writer = await this.create(messageId);
       await writer.write(content);
     } catch (error) {
-      await writer?.close();
-      await writer?.remove();
+      if (writer) await this.discard(writer);
       throw new SpoolUnavailable(`cannot write a message body: ${String(error)}`);
     }
     return { writer, info: await this.finish(writer) };
@@ -77,7 +88,9 @@ export class Bodies {
     return { sizeBytes: info.sizeBytes, open: () => readBody(filePath, info) };
   }
 
+  /** Drops the bodies of messages that were neither committed nor aborted. */
   async close(): Promise<void> {
+    await Promise.all([...this.#open].map((writer) => this.discard(writer)));
     await this.#folderHandle.close();
   }
 }

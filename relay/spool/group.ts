@@ -1,6 +1,6 @@
 /**
- * Group commit: changes of many sessions share one transaction and so one fsync. Each runs in a savepoint of its own:
- * one that fails takes nothing of the others with it.
+ * Group commit: changes of many sessions share one transaction and so one fsync. One that fails takes nothing of the
+ * others with it: the group is then done again, each change in a savepoint of its own.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { type Applied, type Changes, RefusedChange } from './changes.ts';
@@ -33,8 +33,6 @@ export class GroupCommit {
   readonly #changes: Pick<Changes, 'apply'>;
   readonly #begin: StatementSync;
   readonly #commit: StatementSync;
-  readonly #savepoint: StatementSync;
-  readonly #release: StatementSync;
   readonly #walSize: StatementSync;
 
   constructor(db: DatabaseSync, changes: Pick<Changes, 'apply'>) {
@@ -42,8 +40,6 @@ export class GroupCommit {
     this.#changes = changes;
     this.#begin = db.prepare('BEGIN');
     this.#commit = db.prepare('COMMIT');
-    this.#savepoint = db.prepare('SAVEPOINT member');
-    this.#release = db.prepare('RELEASE member');
     this.#walSize = db.prepare('PRAGMA wal_checkpoint(NOOP)');
   }
 
@@ -54,7 +50,7 @@ export class GroupCommit {
    */
   run(group: readonly Change[]): readonly Outcome[] {
     try {
-      return this.#transaction(group);
+      return this.#together(group) ?? this.#apart(group);
     } catch (error) {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
       const failure = failureOf(error);
@@ -68,7 +64,24 @@ export class GroupCommit {
     }
   }
 
-  #transaction(group: readonly Change[]): readonly Outcome[] {
+  /**
+   * Without savepoints, each of which costs a copy of every page that its change touches. undefined: a change failed,
+   * and nothing of the group was done.
+   */
+  #together(group: readonly Change[]): readonly Outcome[] | undefined {
+    this.#begin.run();
+    let outcomes: readonly Outcome[];
+    try {
+      outcomes = group.map((change) => ({ ok: true, applied: this.#changes.apply(change) }));
+    } catch {
+      if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+      return undefined;
+    }
+    this.#commit.run();
+    return outcomes;
+  }
+
+  #apart(group: readonly Change[]): readonly Outcome[] {
     this.#begin.run();
     const outcomes = group.map((change) => this.#member(change));
     this.#commit.run();
@@ -76,10 +89,10 @@ export class GroupCommit {
   }
 
   #member(change: Change): Outcome {
-    this.#savepoint.run();
+    this.#db.exec('SAVEPOINT member');
     try {
       const applied = this.#changes.apply(change);
-      this.#release.run();
+      this.#db.exec('RELEASE member');
       return { ok: true, applied };
     } catch (error) {
       // Some errors (SQLITE_FULL, SQLITE_IOERR) roll the whole transaction back by themselves.

@@ -59,7 +59,7 @@ export class SpoolIntake implements Intake {
       return await this.#commitMessage(info, envelope, deliveries);
     } catch (error) {
       // A row that may be on disk keeps its body. Where there is none after all, the next opening removes the file.
-      if (!(error instanceof CommitInDoubt)) await this.#removeFile();
+      if (this.#writer && !(error instanceof CommitInDoubt)) await this.#bodies.discard(this.#writer);
       throw error;
     }
   }
@@ -68,7 +68,7 @@ export class SpoolIntake implements Intake {
     this.#end();
     this.#takeChunks();
     await this.#writing;
-    await this.#removeFile();
+    if (this.#writer) await this.#bodies.discard(this.#writer);
   }
 
   #end(): void {
@@ -101,10 +101,5 @@ export class SpoolIntake implements Intake {
     } catch (error) {
       this.#failure = new SpoolUnavailable(`cannot write the body of ${this.queueId}: ${String(error)}`);
     }
-  }
-
-  async #removeFile(): Promise<void> {
-    await this.#writer?.close();
-    await this.#writer?.remove();
   }
 }

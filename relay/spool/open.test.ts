@@ -321,6 +321,17 @@ test('a member of a group that fails takes nothing of the others with it', async
   assert.deepEqual(await spool.stats(), { messages: 3, deliveries: 3, oldestMs: NOW });
 });
 
+test('a body that cannot be written is told by commit, and the spool goes on', async (t) => {
+  const folder = folderFor(t);
+  const spool = await openIn(t, folder);
+  rmSync(path.join(folder, 'bodies'), { recursive: true });
+  await assert.rejects(accept(spool, patterned(300_000)), SpoolUnavailable);
+  const failed = await accept(spool, 'x');
+  const report = { envelope: envelope(), content: patterned(300_000), deliveries: to('s@one.test') };
+  await assert.rejects(spool.record(over(failed), [report]), SpoolUnavailable);
+  assert.deepEqual(await spool.stats(), { messages: 1, deliveries: 1, oldestMs: NOW });
+});
+
 test('an aborted message leaves no trace', async (t) => {
   const folder = folderFor(t);
   const spool = await openIn(t, folder);
@@ -433,15 +444,21 @@ test('a damaged delivery is told and does not hold up its lane', async (t) => {
   assert.equal((await again.list(10)).length, 1);
 });
 
+test('close drops what was neither committed nor aborted', async (t) => {
+  const folder = folderFor(t);
+  const spool = await openIn(t, folder);
+  await spool.open().write(patterned(300_000));
+  await spool.close();
+  assert.deepEqual(readdirSync(path.join(folder, 'bodies')), []);
+});
+
 test('bodies that no message names are removed at opening, other files are not', async (t) => {
   const folder = folderFor(t);
   const spool = await openIn(t, folder);
   const kept = await accept(spool, patterned(300_000));
-  const dropped = spool.open();
-  await dropped.write(patterned(300_000));
+  const orphan = spool.open().queueId;
   await spool.close();
-  writeFileSync(path.join(folder, 'bodies', 'README'), 'not ours');
-  assert.equal(readdirSync(path.join(folder, 'bodies')).length, 3);
+  for (const name of [orphan, 'README']) writeFileSync(path.join(folder, 'bodies', name), 'left behind');
 
   const again = await openIn(t, folder);
   assert.deepEqual(readdirSync(path.join(folder, 'bodies')).sort(), [kept.queueId, 'README'].sort());

@@ -125,7 +125,7 @@ class ThreadedSpool implements Spool {
         return this.#accepted(id, data, envelope, deliveries, elementOf(committed.firstDeliveries, index));
       });
     } catch (error) {
-      if (!(error instanceof CommitInDoubt)) await Promise.all(files.map((file) => file.remove()));
+      if (!(error instanceof CommitInDoubt)) await Promise.all(files.map((file) => this.#bodies.discard(file)));
       throw error;
     }
   }

@@ -48,7 +48,6 @@ function serve(storage: Storage): void {
       clearInterval(timer);
       storage.close();
       post({ kind: 'results', results: [{ ticket: closing, value: { ok: true, answer: undefined } }] });
-      port.close();
     });
   });
 }

@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { judgeTrace } from './trace.ts';
+
+const ACCEPTED = [
+  '10 openat(AT_FDCWD, "/q/bodies/A1", O_WRONLY|O_CREAT|O_EXCL|O_CLOEXEC, 0600) = 20</q/bodies/A1>',
+  '11 write(20</q/bodies/A1>, "Subject: x"..., 65536 <unfinished ...>',
+  '12 pwrite64(18</q/queue.db>, "checkpoint", 10, 0) = 10',
+  '11 <... write resumed>) = 65536',
+  '11 fdatasync(20</q/bodies/A1> <unfinished ...>',
+  '12 pwrite64(17</q/ids.json>, "ids", 3, 0) = 3',
+  '11 <... fdatasync resumed>) = 0',
+  '10 fsync(15</q/bodies>) = 0',
+  '12 pwrite64(19</q/queue.db-wal>, "\\1\\2"..., 16384, 56) = 16384',
+  '12 fsync(19</q/queue.db-wal>) = 0',
+  '10 writev(1<pipe:[1]>, [{iov_base="250 2.0.0 queued as A1\\r\\n", iov_len=24}], 1) = 24',
+];
+
+const isReply = (text: string) => text.startsWith('250 ');
+const problemsOf = (lines: readonly string[]) => judgeTrace(lines.join('\n'), '/q', isReply).problems;
+
+/** The trace without a line, or with another in its place. */
+function changed(from: RegExp, ...to: string[]): string[] {
+  assert.equal(ACCEPTED.filter((line) => from.test(line)).length, 1, String(from));
+  return ACCEPTED.flatMap((line) => (from.test(line) ? to : [line]));
+}
+
+test('a reply after the sync of all that it promises is well', () => {
+  assert.deepEqual(judgeTrace(ACCEPTED.join('\n'), '/q', isReply), {
+    replies: [['bodies/A1', 'queue.db-wal']],
+    problems: [],
+  });
+});
+
+const WAL_SYNC = '12 fsync(19</q/queue.db-wal>) = 0';
+const wrong: [string, string[], string][] = [
+  ['no sync of the WAL', changed(/fsync\(19/), 'queue.db-wal was not synced'],
+  [
+    'a sync of the WAL that failed',
+    changed(/fsync\(19/, '12 fsync(19</q/queue.db-wal>) = -1 EIO (x)'),
+    'queue.db-wal was not synced',
+  ],
+  [
+    'a write to the WAL after its sync',
+    changed(/fsync\(19/, WAL_SYNC, '12 pwrite64(19</q/queue.db-wal>, "x", 1, 0) = 1'),
+    'queue.db-wal was not synced',
+  ],
+  ['a sync after the reply', [...changed(/fsync\(19/), WAL_SYNC], 'queue.db-wal was not synced'],
+  [
+    'a sync that the reply overtakes',
+    [...changed(/fsync\(19/, '12 fsync(19</q/queue.db-wal> <unfinished ...>'), '12 <... fsync resumed>) = 0'],
+    'queue.db-wal was not synced',
+  ],
+  ['a sync of another file', changed(/fsync\(19/, '12 fsync(18</q/queue.db>) = 0'), 'queue.db-wal was not synced'],
+  ['nothing written', changed(/queue.db-wal>, /), 'nothing was written to the WAL'],
+  [
+    'a body that is not synced',
+    changed(/fdatasync\(20/).filter((line) => !line.includes('fdatasync resumed')),
+    'A1 was not synced',
+  ],
+  [
+    'a body whose sync begins before its write ended',
+    [
+      ...ACCEPTED.slice(0, 2),
+      '13 fdatasync(20</q/bodies/A1>) = 0',
+      ...ACCEPTED.slice(2).filter((line) => !line.includes('fdatasync')),
+    ],
+    'A1 was not synced',
+  ],
+  ['a folder that is not synced', changed(/fsync\(15/), 'the folder of A1 was not synced'],
+];
+
+for (const [name, lines, problem] of wrong) {
+  test(`found: ${name}`, () => {
+    assert.deepEqual(problemsOf(lines), [`reply 1: ${problem}`]);
+  });
+}
+
+test('each reply stands for itself: the sync of one does not speak for the next', () => {
+  const second = ['12 pwrite64(19</q/queue.db-wal>, "x", 1, 0) = 1', '10 write(1<pipe:[1]>, "250 A2\\n", 7) = 7'];
+  assert.deepEqual(problemsOf([...ACCEPTED, ...second]), ['reply 2: queue.db-wal was not synced']);
+});

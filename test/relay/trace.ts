@@ -1,0 +1,108 @@
+/**
+ * Judges a trace of system calls (strace -f -y): was all that a reply promises on disk before the reply was written?
+ *
+ * The page cache survives a SIGKILL, so a test that kills a process cannot see a missing fsync; its system calls can.
+ */
+import path from 'node:path';
+
+/** A call, with the lines at which it began and ended: calls of several threads overlap. */
+interface Call {
+  readonly name: string;
+  readonly args: string;
+  readonly result: string;
+  readonly begun: number;
+  readonly ended: number;
+}
+
+export interface Verdict {
+  /** For each reply, the names of the files whose data it promises. */
+  readonly replies: readonly (readonly string[])[];
+  readonly problems: readonly string[];
+}
+
+const WRITES = new Set(['write', 'writev', 'pwrite64', 'pwritev', 'pwritev2', 'sendto', 'sendmsg']);
+const SYNCS = new Set(['fsync', 'fdatasync']);
+
+/**
+ * Of a process that takes one message at a time into the spool in `folder` and writes a text that isReply knows after
+ * each. Between two replies there must be a write to the WAL, and for every WAL and body file that was written, a sync
+ * of that file that began after its last write had ended and succeeded before the reply began; for every such file that
+ * was made, the same of its folder.
+ */
+export function judgeTrace(trace: string, folder: string, isReply: (text: string) => boolean): Verdict {
+  const calls = callsOf(trace);
+  const replies: string[][] = [];
+  const problems: string[] = [];
+  let from = 0;
+  for (const reply of calls.filter((call) => WRITES.has(call.name) && isReply(textOf(call)))) {
+    const before = calls.filter(({ begun }) => begun >= from && begun < reply.begun);
+    const writes = before.filter((call) => WRITES.has(call.name) && isData(pathOf(call.args), folder));
+    const files = [...new Set(writes.map((call) => pathOf(call.args)))];
+    const which = `reply ${replies.length + 1}`;
+    if (!files.some((file) => file.endsWith('-wal'))) problems.push(`${which}: nothing was written to the WAL`);
+    for (const file of files) {
+      const lastWrite = Math.max(...writes.filter((call) => pathOf(call.args) === file).map(({ ended }) => ended));
+      if (!isSynced(before, file, lastWrite, reply)) problems.push(`${which}: ${path.basename(file)} was not synced`);
+    }
+    for (const made of before.filter((call) => call.name === 'openat' && call.args.includes('O_CREAT'))) {
+      const file = pathOf(made.result);
+      if (!isData(file, folder) || isSynced(before, path.dirname(file), made.ended, reply)) continue;
+      problems.push(`${which}: the folder of ${path.basename(file)} was not synced`);
+    }
+    replies.push(files.map((file) => path.relative(folder, file)));
+    from = reply.begun;
+  }
+  return { replies, problems };
+}
+
+function isSynced(calls: readonly Call[], file: string, after: number, reply: Call): boolean {
+  return calls.some(
+    (call) =>
+      SYNCS.has(call.name) &&
+      pathOf(call.args) === file &&
+      call.begun > after &&
+      call.ended < reply.begun &&
+      call.result.trim() === '0',
+  );
+}
+
+/** The WAL and the bodies are what a message consists of; the database file only takes over what the WAL has. */
+function isData(file: string, folder: string): boolean {
+  return file === path.join(folder, 'queue.db-wal') || path.dirname(file) === path.join(folder, 'bodies');
+}
+
+/** Path of the first descriptor: `19</spool/queue.db-wal>`. */
+function pathOf(text: string): string {
+  return /^\s*\d+<([^>]*)>/.exec(text)?.[1] ?? '';
+}
+
+/** First string among the arguments, as strace prints it. */
+function textOf(call: Call): string {
+  return /"((?:[^"\\]|\\.)*)"/.exec(call.args)?.[1] ?? '';
+}
+
+function callsOf(trace: string): readonly Call[] {
+  const calls: Call[] = [];
+  const unfinished = new Map<string, { readonly name: string; readonly args: string; readonly begun: number }>();
+  for (const [line, text] of trace.split('\n').entries()) {
+    const whole = /^(\d+)\s+(\w+)\((.*)\)\s+= (.*)$/.exec(text);
+    if (whole) {
+      const [, , name = '', args = '', result = ''] = whole;
+      calls.push({ name, args, result, begun: line, ended: line });
+      continue;
+    }
+    const begin = /^(\d+)\s+(\w+)\((.*?)\s*<unfinished \.\.\.>$/.exec(text);
+    if (begin) {
+      const [, thread = '', name = '', args = ''] = begin;
+      unfinished.set(thread, { name, args, begun: line });
+      continue;
+    }
+    const end = /^(\d+)\s+<\.\.\. \w+ resumed>(.*)\)\s+= (.*)$/.exec(text);
+    const [, thread = '', rest = '', result = ''] = end ?? [];
+    const started = unfinished.get(thread);
+    if (!end || !started) continue;
+    unfinished.delete(thread);
+    calls.push({ ...started, args: started.args + rest, result, ended: line });
+  }
+  return calls.sort((one, other) => one.begun - other.begun);
+}
