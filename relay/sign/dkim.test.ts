@@ -33,7 +33,7 @@ const domain = (keys: boolean) => ({
 /** Only the domains of a config matter here. */
 const configWith = (keys: boolean): ConfigSource => {
   const domains = new Map([['example.test', domain(keys)]]);
-  return { current: () => ({ domains }) as ReturnType<ConfigSource['current']>, onChange: () => () => {} };
+  return { current: () => ({ domains }) as unknown as ReturnType<ConfigSource['current']>, onChange: () => () => {} };
 };
 
 const signer = createSigner(configWith(true));

@@ -1,0 +1,140 @@
+/** A demo receiver: takes any mail, prints what arrived, and verifies its DKIM signatures without any real DNS. */
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { dkimVerify } from 'mailauth/lib/dkim/verify.js';
+import { SMTPServer } from 'smtp-server';
+import Type from 'typebox';
+import Schema from 'typebox/schema';
+
+export interface SinkOptions {
+  readonly listen: { readonly host: string; readonly port: number };
+  /** State folder of a standalone, with the records of its MailDomains. */
+  readonly state: string;
+  readonly json: boolean;
+  readonly signal: AbortSignal;
+  readonly out: { write(text: string): unknown };
+}
+
+const LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024;
+
+const StoredDomain = Schema.Compile(
+  Type.Object({
+    status: Type.Object({
+      dnsRecords: Type.Array(Type.Object({ type: Type.String(), name: Type.String(), value: Type.String() })),
+    }),
+  }),
+);
+
+interface Arrival {
+  readonly from: string;
+  readonly to: readonly string[];
+  readonly subject: string;
+  readonly sizeBytes: number;
+  readonly signatures: readonly {
+    readonly domain: string;
+    readonly selector: string;
+    readonly algorithm: string;
+    readonly result: string;
+  }[];
+}
+
+/** Runs until the signal. Each message is answered 250 once it was read, and is then forgotten. */
+export async function sink({ listen, state, json, signal, out }: SinkOptions): Promise<void> {
+  const server = new SMTPServer({
+    authOptional: true,
+    disabledCommands: ['AUTH', 'STARTTLS'],
+    disableReverseLookup: true,
+    logger: false,
+    size: LARGEST_MESSAGE_BYTES,
+    closeTimeout: 500,
+    onData(stream, session, callback) {
+      const chunks: Buffer[] = [];
+      let sizeBytes = 0;
+      stream.on('data', (chunk: Buffer) => {
+        sizeBytes += chunk.length;
+        if (sizeBytes <= LARGEST_MESSAGE_BYTES) chunks.push(chunk);
+      });
+      stream.on('end', () => {
+        if (sizeBytes > LARGEST_MESSAGE_BYTES) {
+          callback(Object.assign(new Error('message is too large'), { responseCode: 552 }));
+          return;
+        }
+        callback(null, 'taken');
+        const { mailFrom, rcptTo } = session.envelope;
+        const to = rcptTo.map(({ address }) => address);
+        void examine(Buffer.concat(chunks), mailFrom ? mailFrom.address : '', to, state).then(
+          (arrival) => out.write(json ? `${JSON.stringify(arrival)}\n` : readable(arrival)),
+          (error: unknown) => out.write(`could not be examined: ${String(error)}\n`),
+        );
+      });
+    },
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(listen.port, listen.host, () => resolve());
+  });
+  server.on('error', (error) => out.write(`session failed: ${error.message}\n`));
+  if (!json) out.write(`sink takes mail at ${listen.host}:${listen.port}\n`);
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+}
+
+async function examine(message: Buffer, from: string, to: readonly string[], state: string): Promise<Arrival> {
+  const records = await publishedRecords(state);
+  const { results } = await dkimVerify(message, {
+    resolver: async (name: string, type: string) => {
+      const value = type === 'TXT' ? records.get(name.toLowerCase()) : undefined;
+      if (value === undefined) throw Object.assign(new Error(`no ${type} record of ${name}`), { code: 'ENOTFOUND' });
+      return [[value]];
+    },
+  });
+  const header = message.subarray(0, Math.max(0, message.indexOf('\r\n\r\n'))).toString();
+  return {
+    from,
+    to,
+    subject: /^subject:[ \t]*(.*)$/im.exec(header)?.[1]?.trim() ?? '',
+    sizeBytes: message.length,
+    signatures: results
+      .filter(({ selector }) => selector)
+      .map((result) => ({
+        domain: String(result.signingDomain),
+        selector: String(result.selector),
+        algorithm: String(result.algo),
+        result: result.status.comment ? `${result.status.result} (${result.status.comment})` : result.status.result,
+      })),
+  };
+}
+
+/** What the MailDomains would have published, as their status says. Read afresh: keys come and go. */
+async function publishedRecords(state: string): Promise<ReadonlyMap<string, string>> {
+  const records = new Map<string, string>();
+  const folder = join(state, 'objects', 'MailDomain');
+  const files = await readdir(folder, { recursive: true }).catch(() => []);
+  for (const file of files.filter((name) => name.endsWith('.json'))) {
+    const stored: unknown = JSON.parse(await readFile(join(folder, file), 'utf8'));
+    if (!StoredDomain.Check(stored)) continue;
+    for (const { type, name, value } of stored.status.dnsRecords) {
+      if (type === 'TXT') records.set(name.toLowerCase(), value);
+    }
+  }
+  return records;
+}
+
+/** The sender chooses these texts: no control character reaches the terminal. */
+const shown = (text: string): string => text.replace(/\p{Cc}/gu, '?');
+
+const readable = ({ from, to, subject, sizeBytes, signatures }: Arrival): string =>
+  [
+    '',
+    `Mail from <${shown(from)}> to ${to.map((address) => `<${shown(address)}>`).join(', ')}, ${sizeBytes} bytes`,
+    `  Subject: ${shown(subject)}`,
+    ...(signatures.length === 0 ? ['  DKIM: not signed'] : []),
+    ...signatures.map(
+      ({ domain, selector, algorithm, result }) =>
+        `  DKIM ${shown(`${selector}._domainkey.${domain}`)} ${algorithm}: ${shown(result)}`,
+    ),
+    '',
+  ].join('\n');
