@@ -1,7 +1,7 @@
 /** A plan: everything a controller decided about one object, as data. Controllers decide; `applyPlan` acts. */
 import type { KindTypes } from '../../crds/kinds.ts';
 import type { KindName, ObjectKey } from '../../crds/resource.ts';
-import type { Backend, OperatorEvent, RelayGroup, Secret } from '../backend.ts';
+import type { Backend, Objects, OperatorEvent, RelayGroup, Relays, Secret, Secrets } from '../backend.ts';
 
 /**
  * A Secret whose content is random and so cannot stand in a pure plan: `generate` makes it when the plan is applied.
@@ -20,7 +20,10 @@ export interface Plan<Kind extends KindName> {
   readonly relay?: RelayGroup;
   /** The relay's replicas are to be drained and ended within this time (ms). */
   readonly removeRelay?: { readonly drainTimeoutMs: number };
+  /** Whether our finalizer is to be on the object; taken off only once `removeRelay` has ended. */
   readonly finalizer?: boolean;
+  /** The condition that turns False with reason SecretConflict, and Ready with it, when a Secret is another's. */
+  readonly secretCondition?: string;
   readonly status?: NonNullable<KindTypes[Kind]['status']>;
   readonly events?: readonly Omit<OperatorEvent, 'kind' | 'key'>[];
   /** Milliseconds until the object is to be looked at again without any change. */
@@ -30,14 +33,22 @@ export interface Plan<Kind extends KindName> {
 /** Milliseconds since 1970. */
 export type Clock = () => number;
 
+/** What controllers may look at: nothing here writes. */
+export interface World extends Pick<Backend, 'objects' | 'submissionHost' | 'serviceNames'> {
+  readonly secrets: Pick<Secrets, 'get'>;
+  readonly relays: Pick<Relays, 'observe'>;
+  /** The groups that were applied lately to a relay, by config hash. */
+  readonly groups: (relay: ObjectKey) => ReadonlyMap<string, RelayGroup>;
+}
+
 /** One controller: all input in observe, all decisions in plan. */
 export interface Controller<Kind extends KindName, Observed> {
   readonly kind: Kind;
   /** Everything the plan needs; undefined when the object is gone. */
-  observe(key: ObjectKey, backend: Backend): Promise<Observed | undefined>;
+  observe(key: ObjectKey, world: World): Promise<Observed | undefined>;
   plan(observed: Observed, clock: Clock): Plan<Kind>;
-  /** Objects of this kind to reconcile when the given object changed. */
-  affectedBy(kind: KindName, key: ObjectKey, backend: Backend): readonly ObjectKey[];
+  /** Objects of this kind to reconcile when the given object, or what is told of its replicas, changed. */
+  affectedBy(kind: KindName, key: ObjectKey, objects: Objects): readonly ObjectKey[];
   /** Cleans up what a deleted object without finalizer left; called when the object is gone. */
-  forget?(key: ObjectKey, backend: Backend): Promise<void>;
+  forget?(key: ObjectKey, secrets: Secrets): Promise<void>;
 }

@@ -1,0 +1,110 @@
+/**
+ * A queue of keys to work on. A key that is added again while it waits is worked on once; a key that is added while it
+ * is worked on is worked on once more after. Two workers never hold the same key.
+ */
+
+/** First wait after a failure; doubles with each further one, up to the last. Milliseconds. */
+const FIRST_RETRY_MS = 200;
+const LAST_RETRY_MS = 60_000;
+/** Longest timer (ms): Node takes at most 2^31-1, and timers stand still while a machine sleeps. */
+const LONGEST_TIMER_MS = 12 * 3_600_000;
+
+export interface QueueOptions {
+  /** Works on a key; resolves to the milliseconds after which to do so again, if at all. */
+  readonly work: (key: string) => Promise<number | undefined>;
+  /** Told of each failure, with the wait until the next try (ms). */
+  readonly failed: (key: string, error: unknown, retryMs: number) => void;
+  /** Keys that are worked on at the same time. */
+  readonly workers: number;
+  /** From 0 to 1, for the jitter. */
+  readonly random?: () => number;
+}
+
+export class KeyedQueue {
+  readonly #options: QueueOptions;
+  readonly #waiting = new Set<string>();
+  readonly #working = new Map<string, Promise<void>>();
+  readonly #delayed = new Map<string, { readonly timer: NodeJS.Timeout; readonly dueMs: number }>();
+  readonly #failures = new Map<string, number>();
+  #state: 'New' | 'Started' | 'Stopped' = 'New';
+
+  constructor(options: QueueOptions) {
+    this.#options = options;
+  }
+
+  /** Begins to work. Keys that were added before have waited. */
+  start(): void {
+    if (this.#state !== 'New') return;
+    this.#state = 'Started';
+    this.#dispatch();
+  }
+
+  /** Takes no more keys; resolves when none is worked on. */
+  async stop(): Promise<void> {
+    this.#state = 'Stopped';
+    this.#waiting.clear();
+    for (const { timer } of this.#delayed.values()) clearTimeout(timer);
+    this.#delayed.clear();
+    await Promise.all(this.#working.values());
+  }
+
+  /**
+   * Works on the key soon. One that failed is not tried at once, since it may be its own failed work that caused the
+   * change: what changed brings its retry forward to the first wait, no further.
+   */
+  add(key: string): void {
+    if (this.#failures.has(key) && !this.#working.has(key)) this.#addAfter(key, FIRST_RETRY_MS, 'IfEarlier');
+    else this.#addNow(key);
+  }
+
+  #addNow(key: string): void {
+    if (this.#state === 'Stopped') return;
+    clearTimeout(this.#delayed.get(key)?.timer);
+    this.#delayed.delete(key);
+    this.#waiting.add(key);
+    this.#dispatch();
+  }
+
+  #addAfter(key: string, ms: number, mode: 'Replace' | 'IfEarlier'): void {
+    if (this.#state === 'Stopped' || this.#waiting.has(key)) return;
+    const dueMs = performance.now() + ms;
+    const known = this.#delayed.get(key);
+    if (mode === 'IfEarlier' && known && known.dueMs <= dueMs) return;
+    clearTimeout(known?.timer);
+    const timer = setTimeout(() => this.#addNow(key), Math.min(ms, LONGEST_TIMER_MS));
+    this.#delayed.set(key, { timer, dueMs });
+  }
+
+  #dispatch(): void {
+    if (this.#state !== 'Started') return;
+    for (const key of this.#waiting) {
+      if (this.#working.size >= this.#options.workers) return;
+      if (this.#working.has(key)) continue;
+      this.#waiting.delete(key);
+      this.#working.set(key, this.#work(key));
+    }
+  }
+
+  async #work(key: string): Promise<void> {
+    try {
+      const againMs = await this.#options.work(key);
+      this.#failures.delete(key);
+      if (againMs !== undefined) this.#addAfter(key, againMs, 'Replace');
+    } catch (error) {
+      const failures = this.#failures.get(key) ?? 0;
+      this.#failures.set(key, failures + 1);
+      const retryMs = this.#retryMs(failures);
+      this.#waiting.delete(key);
+      this.#addAfter(key, retryMs, 'Replace');
+      this.#options.failed(key, error, retryMs);
+    } finally {
+      this.#working.delete(key);
+      this.#dispatch();
+    }
+  }
+
+  #retryMs(failures: number): number {
+    const wait = Math.min(FIRST_RETRY_MS * 2 ** Math.min(failures, 20), LAST_RETRY_MS);
+    return Math.round(wait * (0.75 + 0.5 * (this.#options.random ?? Math.random)()));
+  }
+}

@@ -1,0 +1,139 @@
+/** Runs controllers on a backend: what changes becomes keys, each key is observed, planned and applied until it holds. */
+import { isKindName, KINDS } from '../../crds/kinds.ts';
+import type { KindName, ObjectKey } from '../../crds/resource.ts';
+import type { Backend, Secrets } from '../backend.ts';
+import { AppliedGroups } from './applied-groups.ts';
+import { applyPlan, type Effects } from './apply-plan.ts';
+import type { Clock, Controller, World } from './plan.ts';
+import { KeyedQueue } from './queue.ts';
+import { SecretReaders } from './secret-readers.ts';
+
+/** What the runtime needs of a logger; pino's fits. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
+/** Any controller, whatever it observes: only it itself sees that. */
+export type AnyController = Controller<KindName, unknown>;
+
+/** Objects that are reconciled at the same time. */
+const WORKERS = 4;
+
+interface Task {
+  readonly kind: KindName;
+  readonly key: ObjectKey;
+}
+
+const idOf = (kind: KindName, key: ObjectKey): string => `${kind}/${key.namespace}/${key.name}`;
+
+function taskOf(id: string): Task {
+  const [kind = '', namespace = '', name = ''] = id.split('/');
+  if (!isKindName(kind)) throw new RangeError(`not the id of an object: ${id}`);
+  return { kind, key: { namespace, name } };
+}
+
+/**
+ * Starts the backend and, once it has read everything, the controllers: before that an object that is not read yet
+ * would look deleted. Stopping ends the reconciles in hand, then the backend.
+ * @throws what `backend.start` throws
+ */
+export async function runControllers(
+  backend: Backend,
+  controllers: readonly AnyController[],
+  clock: Clock,
+  log: Log,
+): Promise<{ stop(): Promise<void> }> {
+  const groups = new AppliedGroups();
+  const readers = new SecretReaders();
+  const byKind = new Map(controllers.map((controller) => [controller.kind, controller]));
+
+  const objectChanged = (kind: KindName, key: ObjectKey): void => {
+    for (const controller of controllers) {
+      for (const affected of controller.affectedBy(kind, key, backend.objects)) {
+        queue.add(idOf(controller.kind, affected));
+      }
+    }
+  };
+  const secretChanged = (namespace: string, name: string): void => {
+    for (const id of readers.of(namespace, name)) queue.add(id);
+  };
+
+  const effects: Effects = {
+    objects: backend.objects,
+    relays: backend.relays,
+    events: backend.events,
+    secrets: telling(backend.secrets, secretChanged),
+  };
+
+  const reconcile = async (id: string): Promise<number | undefined> => {
+    const { kind, key } = taskOf(id);
+    const controller = byKind.get(kind);
+    if (!controller) return undefined;
+    const world: World = {
+      objects: backend.objects,
+      secrets: readers.observedBy(id, backend.secrets),
+      relays: backend.relays,
+      groups: (relay) => groups.of(relay),
+      submissionHost: (relay) => backend.submissionHost(relay),
+      serviceNames: (relay) => backend.serviceNames(relay),
+    };
+    const observed = await controller.observe(key, world);
+    const object = backend.objects.get(kind, key);
+    if (observed === undefined || object === undefined) {
+      readers.forget(id);
+      if (kind === 'SmtpRelay') groups.forget(key);
+      await controller.forget?.(key, backend.secrets);
+      return undefined;
+    }
+    const plan = controller.plan(observed, clock);
+    const againMs = await applyPlan(plan, object, effects, clock);
+    if (plan.relay && groups.remember(plan.relay)) objectChanged('SmtpRelay', key);
+    return againMs;
+  };
+
+  const queue = new KeyedQueue({
+    work: reconcile,
+    workers: WORKERS,
+    failed: (id, err, retryMs) => {
+      const { kind, key } = taskOf(id);
+      log.warn({ kind, ...key, err, retryMs }, 'reconciling failed, will be tried again');
+    },
+  });
+
+  backend.objects.watch(objectChanged);
+  backend.secrets.watch(secretChanged);
+  backend.relays.watch((key) => objectChanged('SmtpRelay', key));
+  await backend.start();
+  for (const { kind } of KINDS) {
+    for (const { metadata } of backend.objects.list(kind)) queue.add(idOf(kind, metadata));
+  }
+  queue.start();
+  log.debug({}, 'controllers started');
+
+  return {
+    stop: async () => {
+      await queue.stop();
+      await backend.stop();
+    },
+  };
+}
+
+/** A backend need not tell us of our own writes: those that wait for a Secret are woken here. */
+const telling = (secrets: Secrets, changed: (namespace: string, name: string) => void): Secrets => ({
+  get: (namespace, name) => secrets.get(namespace, name),
+  ownedBy: (namespace, owner) => secrets.ownedBy(namespace, owner),
+  watch: (listener) => secrets.watch(listener),
+  create: async (secret) => {
+    await secrets.create(secret);
+    changed(secret.namespace, secret.name);
+  },
+  apply: async (secret) => {
+    await secrets.apply(secret);
+    changed(secret.namespace, secret.name);
+  },
+  delete: async (namespace, name) => {
+    await secrets.delete(namespace, name);
+    changed(namespace, name);
+  },
+});

@@ -1,0 +1,174 @@
+/** SmtpRelay: judges the spec, keeps CA and certificate, and gives the replicas the config they run by. */
+import { durationMs } from '../../crds/duration.ts';
+import type { MailDomain } from '../../crds/maildomain.ts';
+import type { ObjectKey } from '../../crds/resource.ts';
+import type { SmtpRelay } from '../../crds/smtprelay.ts';
+import type { SmtpUser } from '../../crds/smtpuser.ts';
+import type { DomainDocument, UserDocument } from '../../relay/config/documents.ts';
+import type { RelayReplica, Secret } from '../backend.ts';
+import { domainWorld } from '../maildomain/controller.ts';
+import { domainDocument, judgeKeys, keySlots } from '../maildomain/dkim-keys.ts';
+import { type DomainWorld, isAccepted } from '../maildomain/policies.ts';
+import { type Judgement, setConditions, timestamp } from '../runtime/conditions.ts';
+import type { Clock, Controller, Plan, World } from '../runtime/plan.ts';
+import { readVerifier, userDocument } from '../smtpuser/credential.ts';
+import { verifierName } from '../smtpuser/names.ts';
+import { judgeUser } from '../smtpuser/policies.ts';
+import { caSecretName, certificateSecretName, planCertificates } from './certificates.ts';
+import { draining, queueHealthy, relayReady, replicaStatus } from './conditions.ts';
+import { judgeRelay } from './policies.ts';
+import { relayProgrammed } from './programmed.ts';
+import { relayGroup } from './relay-group.ts';
+
+export interface ObservedRelay {
+  readonly relay: SmtpRelay;
+  readonly world: DomainWorld;
+  /** MailDomains that refer to it, accepted or not, each with what stands under the names of its key slots. */
+  readonly domains: readonly { readonly domain: MailDomain; readonly keySecrets: readonly (Secret | undefined)[] }[];
+  /** SmtpUsers that refer to it, accepted or not. */
+  readonly users: readonly { readonly user: SmtpUser; readonly verifier: Secret | undefined }[];
+  readonly ca: Secret | undefined;
+  readonly certificate: Secret | undefined;
+  readonly serviceNames: readonly string[];
+  readonly replicas: readonly RelayReplica[];
+}
+
+export const smtpRelayController: Controller<'SmtpRelay', ObservedRelay> = {
+  kind: 'SmtpRelay',
+
+  async observe(key, world) {
+    const { objects, secrets, relays, serviceNames } = world;
+    const relay = objects.get('SmtpRelay', key);
+    if (!relay) return undefined;
+    return {
+      relay,
+      world: domainWorld(objects),
+      domains: await observeDomains(key, world),
+      users: await observeUsers(key, world),
+      ca: await secrets.get(key.namespace, caSecretName(key.name)),
+      certificate: await secrets.get(key.namespace, certificateSecretName(key.name)),
+      serviceNames: serviceNames(key),
+      replicas: relays.observe(key),
+    };
+  },
+
+  plan: planRelay,
+
+  affectedBy(kind, key, objects) {
+    if (kind === 'SmtpRelay') return [key];
+    // A domain or user that is gone, or refers elsewhere now, does not tell where it was attached before.
+    return objects
+      .list('SmtpRelay')
+      .filter(({ metadata }) => metadata.namespace === key.namespace)
+      .map(({ metadata: { namespace, name } }) => ({ namespace, name }));
+  },
+
+  async forget({ namespace, name }, secrets) {
+    for (const secret of await secrets.ownedBy(namespace, { kind: 'SmtpRelay', name })) {
+      await secrets.delete(namespace, secret.name);
+    }
+  },
+};
+
+const observeDomains = (
+  { namespace, name }: ObjectKey,
+  { objects, secrets }: World,
+): Promise<ObservedRelay['domains']> =>
+  Promise.all(
+    objects
+      .list('MailDomain')
+      .filter(
+        ({ metadata, spec }) => metadata.namespace === namespace && spec.relayRefs.some((ref) => ref.name === name),
+      )
+      .map(async (domain) => ({
+        domain,
+        keySecrets: await Promise.all(keySlots(domain).map(({ secretName }) => secrets.get(namespace, secretName))),
+      })),
+  );
+
+const observeUsers = ({ namespace, name }: ObjectKey, { objects, secrets }: World): Promise<ObservedRelay['users']> =>
+  Promise.all(
+    objects
+      .list('SmtpUser')
+      .filter(({ metadata, spec }) => metadata.namespace === namespace && spec.relayRef.name === name)
+      .map(async (user) => ({ user, verifier: await secrets.get(namespace, verifierName(user)) })),
+  );
+
+export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRelay'> {
+  if (observed.relay.metadata.deletionTimestamp !== undefined) return planRemoval(observed, clock);
+  const { relay, replicas, serviceNames } = observed;
+  const names = [...new Set([relay.spec.hostname.toLowerCase(), ...serviceNames])];
+  const {
+    judgement: certificateReady,
+    serve,
+    notAfterMs,
+    ...secrets
+  } = planCertificates({ ...observed, names }, clock());
+  const accepted = judgeRelay(relay);
+  const domains = domainsInForce(observed);
+  const users = usersInForce(observed);
+  // Without it the backend leaves in force what was applied last.
+  const group =
+    accepted.status === 'True' && serve ? relayGroup({ relay, certificate: serve, domains, users }) : undefined;
+
+  const needed = [accepted, certificateReady, relayProgrammed(group, replicas)];
+  const conditions = [
+    ...needed,
+    queueHealthy(replicas),
+    draining(replicas),
+    relayReady(needed, replicas, relay.spec.replicas),
+  ];
+  return {
+    ...secrets,
+    finalizer: true,
+    secretCondition: certificateReady.type,
+    ...(group && { relay: group }),
+    status: {
+      observedGeneration: relay.metadata.generation,
+      conditions: setConditions(relay, conditions, clock),
+      ...replicaStatus(replicas),
+      attachedDomains: domains.length,
+      attachedUsers: users.length,
+      ...(notAfterMs !== undefined && { certificate: { notAfter: timestamp(notAfterMs) } }),
+    },
+  };
+}
+
+/** Deleted: the replicas deliver what they hold, go on by their last config, and end. The finalizer waits for that. */
+function planRemoval({ relay, replicas }: ObservedRelay, clock: Clock): Plan<'SmtpRelay'> {
+  const leaving: Judgement = {
+    type: 'Draining',
+    status: 'True',
+    reason: 'Deleting',
+    message: `Replicas deliver what they hold, for at most ${relay.spec.deletion.drainTimeout}.`,
+  };
+  const ready: Judgement = {
+    type: 'Ready',
+    status: 'False',
+    reason: 'Deleting',
+    message: 'The relay is being deleted.',
+  };
+  return {
+    removeRelay: { drainTimeoutMs: durationMs(relay.spec.deletion.drainTimeout) },
+    finalizer: false,
+    status: {
+      observedGeneration: relay.metadata.generation,
+      conditions: setConditions(relay, [queueHealthy(replicas), leaving, ready], clock),
+      ...replicaStatus(replicas),
+    },
+  };
+}
+
+const domainsInForce = ({ domains, world }: ObservedRelay): DomainDocument[] =>
+  domains
+    .filter(({ domain }) => isAccepted(domain, world))
+    .map(({ domain, keySecrets }) => domainDocument(domain, judgeKeys(domain, keySecrets).ready));
+
+/** A user without a verifier is one whose credential is still being made. */
+const usersInForce = ({ users, world }: ObservedRelay): UserDocument[] =>
+  users
+    .filter(({ user }) => judgeUser(user, world).status === 'True')
+    .flatMap(({ user, verifier: secret }) => {
+      const verifier = readVerifier(user, secret);
+      return verifier ? [userDocument(user, verifier)] : [];
+    });

@@ -1,0 +1,104 @@
+/**
+ * What an SmtpRelay must not say, though its schema allows it. Most is refused before it is stored; here it is refused
+ * once more, because a config that a relay cannot run by would end every replica: the last good one stays in force.
+ */
+import { isIP } from 'node:net';
+import Schema from 'typebox/schema';
+import type { SmtpRelay, SmtpRelaySpec } from '../../crds/smtprelay.ts';
+import { SettingsDocument } from '../../relay/config/documents.ts';
+import type { Judgement } from '../runtime/conditions.ts';
+import { settingsDocument } from './settings.ts';
+
+type Refusal = Pick<Judgement, 'reason' | 'message'>;
+type Policy = (relay: SmtpRelay) => Refusal | undefined;
+
+/** In the order in which they are asked; the first refusal counts. */
+const POLICIES: readonly Policy[] = [
+  listenerNamesDiffer,
+  portsDiffer,
+  monitoringPortsExist,
+  listenersKeepOffMonitoring,
+  exemptNetworksAreNetworks,
+  egressAddressesAreAddresses,
+  settingsFitTheRelay,
+];
+
+/** Condition Accepted. */
+export function judgeRelay(relay: SmtpRelay): Judgement {
+  for (const policy of POLICIES) {
+    const refusal = policy(relay);
+    if (refusal) return { type: 'Accepted', status: 'False', ...refusal };
+  }
+  return { type: 'Accepted', status: 'True', reason: 'Accepted', message: 'The spec is valid.' };
+}
+
+function listenerNamesDiffer({ spec }: SmtpRelay): Refusal | undefined {
+  const twice = firstTwice(spec.listeners.map(({ name }) => name));
+  return twice === undefined
+    ? undefined
+    : { reason: 'InvalidListeners', message: `spec.listeners: the name ${twice} stands there twice.` };
+}
+
+function portsDiffer({ spec }: SmtpRelay): Refusal | undefined {
+  const twice = firstTwice(spec.listeners.map(({ port }) => port));
+  return twice === undefined
+    ? undefined
+    : { reason: 'InvalidListeners', message: `spec.listeners: two of them have port ${twice}.` };
+}
+
+/** Replica i serves monitoring at port + i. */
+const lastMonitoringPort = ({ monitoring, replicas }: SmtpRelaySpec): number =>
+  monitoring.port + Math.max(replicas, 1) - 1;
+
+function monitoringPortsExist({ spec }: SmtpRelay): Refusal | undefined {
+  const last = lastMonitoringPort(spec);
+  if (last <= 65_535) return undefined;
+  const message = `spec.monitoring.port: with ${spec.replicas} replicas the last port would be ${last}, above 65535.`;
+  return { reason: 'InvalidMonitoringPort', message };
+}
+
+function listenersKeepOffMonitoring({ spec }: SmtpRelay): Refusal | undefined {
+  const last = lastMonitoringPort(spec);
+  const clash = spec.listeners.find(({ port }) => port >= spec.monitoring.port && port <= last);
+  if (!clash) return undefined;
+  const message = `spec.listeners: port ${clash.port} of ${clash.name} is a monitoring port (${spec.monitoring.port} to ${last}).`;
+  return { reason: 'InvalidListeners', message };
+}
+
+function exemptNetworksAreNetworks({ spec }: SmtpRelay): Refusal | undefined {
+  for (const { name, auth } of spec.listeners) {
+    const wrong = auth.exemptNetworks.find((network) => !isNetwork(network));
+    if (wrong !== undefined) {
+      const message = `spec.listeners: auth.exemptNetworks of ${name}: ${wrong} is no network such as 10.0.0.0/8.`;
+      return { reason: 'InvalidNetwork', message };
+    }
+  }
+  return undefined;
+}
+
+function isNetwork(text: string): boolean {
+  const [address = '', prefix = ''] = text.split('/');
+  const family = isIP(address);
+  return family !== 0 && /^(0|[1-9][0-9]{0,2})$/.test(prefix) && Number(prefix) <= (family === 4 ? 32 : 128);
+}
+
+function egressAddressesAreAddresses({ spec }: SmtpRelay): Refusal | undefined {
+  const wrong = spec.egress.addresses.find((address) => isIP(address) === 0);
+  return wrong === undefined
+    ? undefined
+    : { reason: 'InvalidAddress', message: `spec.egress.addresses: ${wrong} is no IP address.` };
+}
+
+const settings = Schema.Compile(SettingsDocument);
+
+/** The contract with the relay has the last word: what does not fit it, the relay would not run by. */
+function settingsFitTheRelay(relay: SmtpRelay): Refusal | undefined {
+  const [fits, errors] = settings.Errors(settingsDocument(relay));
+  if (fits) return undefined;
+  const told = errors.slice(0, 3).map(({ instancePath, message }) => `${instancePath} ${message}`);
+  return { reason: 'InvalidSettings', message: `The relay would refuse these settings: ${told.join('; ')}.` };
+}
+
+function firstTwice<Value>(values: readonly Value[]): Value | undefined {
+  return values.find((value, index) => values.indexOf(value) < index);
+}

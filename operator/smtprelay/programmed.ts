@@ -1,0 +1,79 @@
+/** Condition Programmed: whether the replicas that run go by what the manifests say now. */
+import type { RelayGroup, RelayReplica } from '../backend.ts';
+import type { Judgement } from '../runtime/conditions.ts';
+import type { Place } from './relay-group.ts';
+
+const programmed = (status: Judgement['status'], reason: string, message: string): Judgement => ({
+  type: 'Programmed',
+  status,
+  reason,
+  message,
+});
+
+const DONE = 'Every ready replica goes by the current config.';
+
+/** Of a relay: every ready replica reports the hash of its config, and nothing keeps a replica from running. */
+export function relayProgrammed(group: RelayGroup | undefined, replicas: readonly RelayReplica[]): Judgement {
+  const hindered = replicas.find(({ problem }) => problem !== undefined);
+  if (hindered?.problem) {
+    const { reason, message } = hindered.problem;
+    return programmed('False', reason, `Replica ${hindered.ordinal}: ${message}`);
+  }
+  if (!group) return programmed('False', 'NoConfig', 'There is no valid config yet.');
+  if (group.replicas === 0) return programmed('True', 'NoReplicas', 'No replica is wanted.');
+  const ready = replicas.filter(({ state }) => state === 'Ready');
+  if (ready.length === 0) return programmed('False', 'NoReadyReplica', 'No replica is ready yet.');
+  const behind = ready.filter(({ configHash }) => configHash !== group.configHash);
+  if (behind.length > 0) return programmed('False', 'Pending', `${ordinals(behind)} still at an earlier config.`);
+  return programmed('True', 'Programmed', DONE);
+}
+
+/** A relay as a domain or a user sees it. */
+export interface RelayView {
+  readonly name: string;
+  readonly replicas: readonly RelayReplica[];
+  /** By config hash: what a replica that reports this hash goes by. */
+  readonly groups: ReadonlyMap<string, RelayGroup>;
+}
+
+/**
+ * Of an entry in the config of relays: the config that each ready replica reports holds it, as it is now, and the
+ * replica did not leave it out.
+ */
+export function entryProgrammed(
+  relays: readonly RelayView[],
+  find: (group: RelayGroup) => Place | undefined,
+): Judgement {
+  for (const relay of relays) {
+    const hindrance = entryHindrance(relay, find);
+    if (hindrance) return hindrance;
+  }
+  return programmed('True', 'Programmed', DONE);
+}
+
+function entryHindrance(
+  { name, replicas, groups }: RelayView,
+  find: (group: RelayGroup) => Place | undefined,
+): Judgement | undefined {
+  const ready = replicas.filter(({ state }) => state === 'Ready');
+  if (ready.length === 0) return programmed('False', 'NoReadyReplica', `SmtpRelay ${name} has no ready replica.`);
+  const behind: RelayReplica[] = [];
+  for (const replica of ready) {
+    const group = groups.get(replica.configHash ?? '');
+    const place = group && find(group);
+    if (!place) {
+      behind.push(replica);
+      continue;
+    }
+    // As relays name what they leave out: FILE[INDEX], then what is wrong.
+    const complaint = replica.rejected.find((text) => text.startsWith(`${place.file}[${place.index}]`));
+    if (complaint !== undefined) return programmed('False', 'RejectedByRelay', `SmtpRelay ${name}: ${complaint}`);
+  }
+  if (behind.length === 0) return undefined;
+  return programmed('False', 'Pending', `SmtpRelay ${name}: ${ordinals(behind)} still at an earlier config.`);
+}
+
+const ordinals = (replicas: readonly RelayReplica[]): string =>
+  replicas.length === 1
+    ? `Replica ${replicas[0]?.ordinal} is`
+    : `Replicas ${replicas.map(({ ordinal }) => ordinal).join(', ')} are`;

@@ -1,0 +1,98 @@
+/** The relay group: the config folder of a relay, and what must run to use it. The same input gives the same bytes. */
+import { createHash } from 'node:crypto';
+import { durationMs } from '../../crds/duration.ts';
+import type { SmtpRelay } from '../../crds/smtprelay.ts';
+import {
+  CERTIFICATES,
+  type CertificatesDocument,
+  DOMAIN_SHARDS,
+  type DomainDocument,
+  domainShardFile,
+  FORMAT_VERSION,
+  INDEX,
+  type IndexDocument,
+  SETTINGS,
+  shardOf,
+  USER_SHARDS,
+  type UserDocument,
+  userShardFile,
+} from '../../relay/config/documents.ts';
+import type { RelayGroup } from '../backend.ts';
+import { canonicalJson } from './canonical-json.ts';
+import { settingsDocument } from './settings.ts';
+
+export interface RelayGroupInput {
+  readonly relay: SmtpRelay;
+  readonly certificate: CertificatesDocument['default'];
+  readonly domains: readonly DomainDocument[];
+  readonly users: readonly UserDocument[];
+}
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+export function relayGroup({ relay, certificate, domains, users }: RelayGroupInput): RelayGroup {
+  const { metadata, spec } = relay;
+  const certificates: CertificatesDocument = { default: certificate };
+  const documents = new Map<string, string>([
+    [CERTIFICATES, canonicalJson(certificates)],
+    ...shards(domains, ({ domain }) => domain, DOMAIN_SHARDS).map(
+      ([shard, entries]) => [domainShardFile(shard), canonicalJson({ domains: entries })] as const,
+    ),
+    [SETTINGS, canonicalJson(settingsDocument(relay))],
+    ...shards(users, ({ username }) => username, USER_SHARDS).map(
+      ([shard, entries]) => [userShardFile(shard), canonicalJson({ users: entries })] as const,
+    ),
+  ]);
+  const index: IndexDocument = {
+    formatVersion: FORMAT_VERSION,
+    replicas: spec.replicas,
+    documents: Object.fromEntries([...documents].map(([file, text]) => [file, sha256(text)])),
+  };
+  documents.set(INDEX, canonicalJson(index));
+  return {
+    namespace: metadata.namespace,
+    name: metadata.name,
+    uid: metadata.uid,
+    replicas: spec.replicas,
+    listeners: spec.listeners.map(({ name, port }) => ({ name, port })),
+    monitoringPort: spec.monitoring.port,
+    drainTimeoutMs: durationMs(spec.deletion.drainTimeout),
+    documents,
+    configHash: sha256(documents.get(INDEX) ?? ''),
+  };
+}
+
+/** Entries by shard, both in order; a shard without entries is absent. */
+function shards<Entry>(
+  entries: readonly Entry[],
+  nameOf: (entry: Entry) => string,
+  count: number,
+): [number, Entry[]][] {
+  const sorted = [...entries].sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
+  const byShard = Map.groupBy(sorted, (entry) => shardOf(nameOf(entry), count));
+  return [...byShard].sort(([a], [b]) => a - b);
+}
+
+/** Where an entry stands in a config. */
+export interface Place {
+  readonly file: string;
+  readonly index: number;
+}
+
+/** Where a config holds exactly this domain, if it does. */
+export const findDomain = (group: RelayGroup, entry: DomainDocument): Place | undefined =>
+  find(group, domainShardFile(shardOf(entry.domain, DOMAIN_SHARDS)), 'domains', entry);
+
+/** Where a config holds exactly this user, if it does. */
+export const findUser = (group: RelayGroup, entry: UserDocument): Place | undefined =>
+  find(group, userShardFile(shardOf(entry.username, USER_SHARDS)), 'users', entry);
+
+function find(group: RelayGroup, file: string, list: string, entry: unknown): Place | undefined {
+  const text = canonicalJson(entry);
+  const shard = group.documents.get(file);
+  // Entries are canonical, so a shard that does not hold these bytes does not hold the entry.
+  if (!shard?.includes(text)) return undefined;
+  const entries: Record<string, readonly unknown[]> = JSON.parse(shard);
+  const index = entries[list]?.findIndex((other) => canonicalJson(other) === text) ?? -1;
+  return index < 0 ? undefined : { file, index };
+}

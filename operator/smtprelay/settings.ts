@@ -1,0 +1,36 @@
+/** What a relay's spec says, in the words of the config folder: durations in ms, sizes in bytes, domains in lower case. */
+import { durationMs } from '../../crds/duration.ts';
+import { quantityBytes } from '../../crds/quantity.ts';
+import type { SmtpRelay, SmtpRelaySpec } from '../../crds/smtprelay.ts';
+import type { SettingsDocument } from '../../relay/config/documents.ts';
+
+export function settingsDocument({ metadata, spec }: SmtpRelay): SettingsDocument {
+  return {
+    relay: { namespace: metadata.namespace, name: metadata.name },
+    hostname: spec.hostname.toLowerCase(),
+    listeners: spec.listeners.map(({ name, protocol, port, tls, auth }) => ({
+      name,
+      protocol,
+      port,
+      tls,
+      exemptNetworks: auth.exemptNetworks,
+    })),
+    tls: { minVersion: spec.tls.minVersion },
+    delivery: deliverySettings(spec.delivery),
+    limits: {
+      messageSizeBytes: quantityBytes(spec.limits.messageSize),
+      recipients: spec.limits.recipients,
+      idleTimeoutMs: durationMs(spec.limits.idleTimeout),
+    },
+    monitoring: { port: spec.monitoring.port },
+  };
+}
+
+const deliverySettings = ({ routes, direct, retry }: SmtpRelaySpec['delivery']): SettingsDocument['delivery'] => ({
+  routes: routes.map(({ match, smarthosts }) => ({
+    domains: match.domains.map((domain) => domain.toLowerCase()),
+    smarthosts: smarthosts.map(({ host, port, tls }) => ({ host, port, tls: tls.mode })),
+  })),
+  direct,
+  retry: { scheduleMs: retry.schedule.map(durationMs), expireAfterMs: durationMs(retry.expireAfter) },
+});
