@@ -51,7 +51,8 @@ const OWN_CODES: Readonly<Record<FailureStage, readonly [string, string]>> = {
  * SMTP service here"); overloaded and half-configured hosts send it, and expiry ends the matter if it stays.
  */
 export function judgeFailure(failure: HostFailure): Judgement {
-  if (failure.reply) return { state: 'deferred', reply: failure.reply };
+  // A refusal of STARTTLS is quoted in the message of its failure: alone it would not say that TLS was required.
+  if (failure.reply && failure.stage !== 'tls') return { state: 'deferred', reply: failure.reply };
   const [enhanced, text] = OWN_CODES[failure.stage];
   return { state: 'deferred', reply: ownReply(451, enhanced, `${text} ${failure.host}: ${failure.message}`) };
 }

@@ -11,7 +11,12 @@ const CLEAR: TlsPlan = { starttls: 'never', verify: false };
 const QUICK = { ...TIMEOUTS, greeting: 200, command: 200, finalDot: 200 };
 
 const open = (destination: Destination, tls = CLEAR, timeouts = TIMEOUTS, host = 'dest.test'): Promise<Connection> =>
-  connect({ host, address: '127.0.0.1', port: destination.port }, { hostname: 'relay.example.test', tls, timeouts });
+  connect(
+    { host, address: '127.0.0.1', port: destination.port },
+    { hostname: 'relay.example.test', tls, timeouts, signal },
+  );
+
+const signal = new AbortController().signal;
 
 const to = (...addresses: string[]): Transaction['recipients'] =>
   addresses.map((address) => ({ address, parameters: [] }));
@@ -221,7 +226,7 @@ test('a port without a server fails at connect', async () => {
   await destination[Symbol.asyncDispose]();
   const target = { host: 'dest.test', address: '127.0.0.1', port };
   await assert.rejects(
-    connect(target, { hostname: 'relay.example.test', tls: CLEAR, timeouts: TIMEOUTS }),
+    connect(target, { hostname: 'relay.example.test', tls: CLEAR, timeouts: TIMEOUTS, signal }),
     (error: unknown) => failsAt('connect')(error) && error instanceof Error && /ECONNREFUSED/.test(error.message),
   );
 });

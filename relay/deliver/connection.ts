@@ -4,7 +4,7 @@
  * their own, parameters per recipient, replies per recipient whatever happened after them, and the rule that a message
  * whose content could not be read to its end never gets its final dot.
  */
-import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { isIP } from 'node:net';
 import { Readable } from 'node:stream';
 import type { NodemailerError } from 'nodemailer/lib/errors';
 import SMTPConnection, { type SMTPConnectionEnvelope, type SMTPEnvelope } from 'nodemailer/lib/smtp-connection';
@@ -12,6 +12,7 @@ import type { Reply } from '../spool/envelope.ts';
 import { type Capabilities, capabilitiesOf } from './capabilities.ts';
 import { HostFailure } from './classify.ts';
 import { parseReply } from './reply.ts';
+import { openSocket, type Target } from './tcp.ts';
 import type { TlsPlan } from './tls-policy.ts';
 
 /** Milliseconds. RFC 5321 4.5.3.2 asks for 5 minutes for most replies; it says why not less for the final dot. */
@@ -35,19 +36,13 @@ export const TIMEOUTS: Timeouts = {
   transaction: 2 * 3_600_000,
 };
 
-export interface Target {
-  /** Name by which the host is known: in logs, for SNI and for its certificate. */
-  readonly host: string;
-  /** IP address. */
-  readonly address: string;
-  readonly port: number;
-}
-
 export interface ConnectOptions {
   /** What we say in EHLO. */
   readonly hostname: string;
   readonly tls: TlsPlan;
   readonly timeouts: Timeouts;
+  /** Aborted: no connection is opened any more. */
+  readonly signal: AbortSignal;
 }
 
 /** What one transaction sends. */
@@ -78,7 +73,8 @@ const QUIT_MS = 2_000;
 
 /** @throws {HostFailure} */
 export async function connect(target: Target, options: ConnectOptions): Promise<Connection> {
-  const socket = await openSocket(target, options.timeouts.connect);
+  const { timeouts, signal } = options;
+  const socket = await openSocket(target, { timeoutMs: timeouts.connect, signal });
   const session = new Session({
     connection: socket,
     host: isIP(target.host) || target.host.startsWith('[') ? target.address : target.host,
@@ -88,9 +84,9 @@ export async function connect(target: Target, options: ConnectOptions): Promise<
     ignoreTLS: options.tls.starttls === 'never',
     requireTLS: options.tls.starttls === 'always',
     tls: { rejectUnauthorized: options.tls.verify },
-    connectionTimeout: options.timeouts.greeting,
-    greetingTimeout: options.timeouts.greeting,
-    socketTimeout: options.timeouts.command,
+    connectionTimeout: timeouts.greeting,
+    greetingTimeout: timeouts.greeting,
+    socketTimeout: timeouts.command,
     // Every orderly end says QUIT first; what is closed without it is given up, and must not linger.
     socketCloseTimeout: 0,
     maxResponseSize: MAX_REPLY,
@@ -101,31 +97,14 @@ export async function connect(target: Target, options: ConnectOptions): Promise<
     const stage = session.securing ? 'tls' : 'greeting';
     reject(new HostFailure(stage, target.host, reasonOf(error), replyOf(error, target.host)));
   };
+  const onAbort = (): void => failed(new Error('delivery is stopping'));
+  signal.addEventListener('abort', onAbort);
   session.on('error', failed);
   session.connect((error) => {
     if (error) failed(error);
-    else resolve(new Connection(session, target, options.timeouts));
+    else resolve(new Connection(session, target, timeouts));
   });
-  return promise;
-}
-
-function openSocket({ host, address, port }: Target, timeoutMs: number): Promise<Socket> {
-  const { promise, resolve, reject } = Promise.withResolvers<Socket>();
-  const socket = connectTcp({ host: address, port, noDelay: true });
-  const failed = (why: string): void => {
-    socket.destroy();
-    reject(new HostFailure('connect', host, why));
-  };
-  const onError = (error: Error): void => failed(reasonOf(error));
-  const timer = setTimeout(failed, timeoutMs, `no answer from ${address} port ${port} in time`);
-  socket.once('error', onError);
-  socket.once('connect', () => {
-    clearTimeout(timer);
-    socket.off('error', onError);
-    resolve(socket);
-  });
-  promise.catch(() => clearTimeout(timer));
-  return promise;
+  return promise.finally(() => signal.removeEventListener('abort', onAbort));
 }
 
 export class Connection {

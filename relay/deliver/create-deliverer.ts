@@ -64,7 +64,7 @@ export function createDeliverer({
       spool,
       observer,
       now,
-      deliver: (delivery, message) => deliver(context, delivery, message),
+      deliver: (held) => deliver(context, held),
       message: (of) => new Message(of, { spool, signer, signed }),
     },
     limits,
@@ -75,18 +75,20 @@ export function createDeliverer({
     enqueue: (accepted) => scheduler.add(accepted),
     async stop(graceMs) {
       const ended = scheduler.stop();
-      const grace = new AbortController();
-      await Promise.race([ended, quiet(sleep(graceMs, undefined, { signal: grace.signal }))]);
-      halted = true;
+      await within(graceMs, ended);
       // A final dot without an answer may or may not have been taken: nothing is recorded, and the message is sent
       // again after the restart, since twice is better than not at all (RFC 1047).
+      halted = true;
       pool.cut();
       dns.close();
-      await Promise.race([ended, quiet(sleep(CUT_MS, undefined, { signal: grace.signal }))]);
-      grace.abort();
-      pool.close();
+      await within(CUT_MS, ended);
     },
   };
 }
 
-const quiet = (promise: Promise<unknown>): Promise<unknown> => promise.catch(() => undefined);
+async function within(ms: number, promise: Promise<void>): Promise<void> {
+  const timer = new AbortController();
+  const late = sleep(ms, undefined, { signal: timer.signal }).catch(() => undefined);
+  await Promise.race([promise, late]);
+  timer.abort();
+}

@@ -18,6 +18,7 @@ import {
 } from '../spool/spool.ts';
 import { type AttemptContext, attempt, type Judgements } from './attempt.ts';
 import type { Failed } from './deliverer.ts';
+import type { Held } from './in-hand.ts';
 import type { Message } from './message.ts';
 import { deferAll, settle } from './outcome.ts';
 
@@ -36,30 +37,29 @@ export type Ended = { readonly dueMs?: number } | 'held';
 const RECORD_AGAIN_MS = 1_000;
 
 /** Never rejects. */
-export async function deliver(context: DeliveryContext, delivery: QueuedDelivery, message: Message): Promise<Ended> {
+export async function deliver(context: DeliveryContext, { delivery, message }: Held): Promise<Ended> {
+  const { observer } = context;
+  const { queueId, recipients } = delivery;
   const judgements: Judgements = new Map();
+  let damaged = false;
   try {
-    await attempt(context, message, delivery.recipients, judgements);
+    await attempt(context, message, recipients, judgements);
   } catch (error) {
-    if (error instanceof SpoolDamage) {
-      context.observer.log('error', 'Message is damaged in the spool; it is held', {
-        queueId: delivery.queueId,
-        error: error.message,
-      });
-      return 'held';
-    }
-    for (const [recipient, judgement] of judgementsOf(error, delivery.recipients, context.observer)) {
-      if (!judgements.has(recipient)) judgements.set(recipient, judgement);
+    damaged = error instanceof SpoolDamage;
+    if (damaged)
+      observer.log('error', 'Message is damaged in the spool; it is held', { queueId, error: String(error) });
+    else {
+      for (const [recipient, judgement] of judgementsOf(error, recipients, observer)) {
+        if (!judgements.has(recipient)) judgements.set(recipient, judgement);
+      }
     }
   }
   try {
-    return await conclude(context, delivery, message, judgements);
+    const ended = await conclude(context, delivery, message, judgements);
+    return damaged ? 'held' : ended;
   } catch (error) {
     // Nothing is known of the disk: the delivery must not be tried again before a restart has read it.
-    context.observer.log('error', 'Outcome of a delivery could not be recorded; it is held', {
-      queueId: delivery.queueId,
-      error: String(error),
-    });
+    observer.log('error', 'Outcome of a delivery could not be recorded; it is held', { queueId, error: String(error) });
     return 'held';
   }
 }

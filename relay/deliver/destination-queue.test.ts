@@ -23,7 +23,7 @@ const delivery = (id: number, user: string): QueuedDelivery => ({
 });
 
 test('senders take turns, and each keeps its order', () => {
-  const queue = new DestinationQueue('dest.test');
+  const queue = new DestinationQueue<{ readonly delivery: QueuedDelivery }>('dest.test');
   for (const [id, user] of [
     [1, 'bulk'],
     [2, 'bulk'],
@@ -32,11 +32,11 @@ test('senders take turns, and each keeps its order', () => {
     [5, 'ops'],
     [6, 'app'],
   ] as const) {
-    queue.push(delivery(id, user));
+    queue.push({ delivery: delivery(id, user) });
   }
   assert.equal(queue.waiting, 6);
   assert.deepEqual(
-    Array.from({ length: 6 }, () => queue.shift()?.id),
+    Array.from({ length: 6 }, () => queue.shift()?.delivery.id),
     [1, 4, 5, 2, 6, 3],
   );
   assert.equal(queue.shift(), undefined);

@@ -3,7 +3,8 @@
  * runs no more attempts than that; an idle connection is one that an attempt just gave back.
  */
 import { HostFailure } from './classify.ts';
-import { type Connection, type ConnectOptions, connect, type Target, type Timeouts } from './connection.ts';
+import { type Connection, type ConnectOptions, connect, type Timeouts } from './connection.ts';
+import type { Target } from './tcp.ts';
 import { type TlsMode, tlsPlans } from './tls-policy.ts';
 
 export interface PoolLimits {
@@ -35,7 +36,7 @@ export class Pool {
   readonly #idle = new Map<Connection, Idle>();
   readonly #byKey = new Map<string, Connection[]>();
   readonly #busy = new Map<Connection, string>();
-  #closed = false;
+  readonly #ended = new AbortController();
 
   constructor(timeouts: Timeouts, limits: PoolLimits = POOL_LIMITS) {
     this.#timeouts = timeouts;
@@ -52,11 +53,8 @@ export class Pool {
     // All that a session was set up with: a change in config is followed by new connections.
     const key = `${target.host} ${target.address} ${target.port} ${mode} ${hostname}`;
     const idle = fresh ? undefined : this.#takeIdle(key);
-    const connection = idle ?? (await connectInTurn(target, mode, { hostname, timeouts: this.#timeouts }));
-    if (this.#closed) {
-      connection.destroy();
-      throw new HostFailure('connect', target.host, 'delivery is stopping');
-    }
+    const options = { hostname, timeouts: this.#timeouts, signal: this.#ended.signal };
+    const connection = idle ?? (await connectInTurn(target, mode, options));
     this.#busy.set(connection, key);
     return { connection, reused: idle !== undefined };
   }
@@ -66,7 +64,7 @@ export class Pool {
     const key = this.#busy.get(connection);
     this.#busy.delete(connection);
     if (key === undefined || !connection.usable) return;
-    if (this.#closed || connection.transactions >= this.#limits.transactions) {
+    if (this.#ended.signal.aborted || connection.transactions >= this.#limits.transactions) {
       connection.quit();
       return;
     }
@@ -78,14 +76,10 @@ export class Pool {
     if (this.#idle.size > this.#limits.idle && oldest) this.#expire(oldest);
   }
 
-  /** Ends idle connections in order; those given back from now on are ended too, and no new one is opened. */
-  close(): void {
-    this.#closed = true;
-    for (const connection of [...this.#idle.keys()]) this.#expire(connection);
-  }
-
-  /** Cuts the connections in use. */
+  /** Ends idle connections in order, cuts those in use, and opens no more. */
   cut(): void {
+    this.#ended.abort();
+    for (const connection of [...this.#idle.keys()]) this.#expire(connection);
     for (const connection of this.#busy.keys()) connection.destroy();
   }
 

@@ -32,8 +32,7 @@ function keyOf(smarthosts: readonly SmarthostSettings[]): string {
 /** The domain of an address as it is routed: lower case, A-labels; an address literal stays in its brackets. */
 export function domainOf(address: string): string {
   const domain = address.slice(address.lastIndexOf('@') + 1).toLowerCase();
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: the range is ASCII
-  return /^[\x00-\x7f]*$/.test(domain) ? domain : domainToASCII(domain) || domain;
+  return /\P{ASCII}/u.test(domain) ? domainToASCII(domain) || domain : domain;
 }
 
 /** Items of each next hop, in the order in which the hops first occur. */

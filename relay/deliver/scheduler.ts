@@ -6,21 +6,20 @@
  * taken from there when it is due and there is room. Between due times nothing is asked: a timer stands at the earliest.
  */
 import type { Observer } from '../observe/events.ts';
-import type { Envelope } from '../spool/envelope.ts';
-import type { Accepted, Content, Lane, QueuedDelivery, Spool } from '../spool/spool.ts';
+import type { Accepted, Lane, QueuedDelivery, Spool } from '../spool/spool.ts';
 import type { Ended } from './delivery.ts';
-import { DestinationQueue, laneKey, senderOf } from './destination-queue.ts';
-import type { Message } from './message.ts';
+import { DestinationQueue } from './destination-queue.ts';
+import { bytesOf, type Held, InHand, type MakeMessage } from './in-hand.ts';
 
 export interface SchedulerLimits {
   /** Attempts at once to one destination, and so connections. */
   readonly perDestination: number;
-  /** Attempts at once in all. */
+  /** Attempts at once in all. A destination that has none yet may begin one up to twice this number. */
   readonly attempts: number;
-  /** Deliveries in memory. */
-  readonly deliveries: number;
-  /** Deliveries of one destination in memory. */
+  /** Deliveries of one destination that wait in memory. */
   readonly destinationDeliveries: number;
+  /** Deliveries in memory. A destination that has none there may have one beyond this. */
+  readonly deliveries: number;
   /** Bytes of new mail in memory. */
   readonly bytes: number;
 }
@@ -28,28 +27,22 @@ export interface SchedulerLimits {
 export const SCHEDULER_LIMITS: SchedulerLimits = {
   perDestination: 20,
   attempts: 500,
-  deliveries: 10_000,
-  destinationDeliveries: 2_000,
+  destinationDeliveries: 1_000,
+  deliveries: 20_000,
   bytes: 128 * 1024 * 1024,
 };
 
 export interface SchedulerContext {
   readonly spool: Pick<Spool, 'lanes' | 'due' | 'park'>;
-  readonly observer: Observer;
+  readonly observer: Pick<Observer, 'log'>;
+  /** Milliseconds since 1970. */
   readonly now: () => number;
-  readonly message: (of: { queueId: string; envelope: Envelope; content?: Content }) => Message;
+  readonly message: MakeMessage;
   /** Never rejects. */
-  readonly deliver: (delivery: QueuedDelivery, message: Message) => Promise<Ended>;
+  readonly deliver: (held: Held) => Promise<Ended>;
 }
 
-interface InHand {
-  readonly message: Message;
-  /** Of content kept for it. */
-  readonly bytes: number;
-  deliveries: number;
-}
-
-/** Lanes asked of the spool at once. */
+/** Lanes asked of the spool at first; twice as many each time when all of them are due. */
 const LANES = 200;
 /** While a lane's head is in hand the lane cannot tell when its next delivery is due: it is looked at again. */
 const LOOK_AGAIN_MS = 2_000;
@@ -58,19 +51,19 @@ const MAX_TIMER_MS = 3_600_000;
 export class Scheduler {
   readonly #context: SchedulerContext;
   readonly #limits: SchedulerLimits;
-  readonly #queues = new Map<string, DestinationQueue>();
-  /** Destinations that have work and may start it, in turn. */
-  readonly #ready = new Set<DestinationQueue>();
-  readonly #messages = new Map<string, InHand>();
-  /** Lane of each delivery in hand, and how many of each lane: what the spool lists again is not taken again. */
-  readonly #inHand = new Map<number, string>();
-  readonly #laneCounts = new Map<string, number>();
+  readonly #inHand: InHand;
+  readonly #queues = new Map<string, DestinationQueue<Held>>();
+  /** Destinations that may start something, in turn: those with nothing under way, and the others. */
+  readonly #idle = new Set<DestinationQueue<Held>>();
+  readonly #ready = new Set<DestinationQueue<Held>>();
   readonly #running = new Set<Promise<void>>();
-  #bytes = 0;
   #stopped = false;
-  /** The spool has due deliveries for which there was no room. */
-  #moreInSpool = false;
-  #sweeping = false;
+  /**
+   * Destinations with due deliveries in the spool for which there was no room. Their new mail goes there too: if it took
+   * the room that becomes free, what waits in the spool would wait as long as new mail comes.
+   */
+  #overflowing = new Set<string>();
+  #sweep: Promise<void> | undefined;
   #sweepAgain = false;
   #timer: NodeJS.Timeout | undefined;
   #timerMs = Number.POSITIVE_INFINITY;
@@ -78,163 +71,165 @@ export class Scheduler {
   constructor(context: SchedulerContext, limits: SchedulerLimits = SCHEDULER_LIMITS) {
     this.#context = context;
     this.#limits = limits;
+    this.#inHand = new InHand(context.message);
   }
 
   /** Takes new mail: into memory where there is room, else it is left to the spool. All deliveries of a message alike. */
-  add({ queueId, content, deliveries }: Accepted): void {
-    const first = deliveries[0];
+  add({ content, deliveries }: Accepted): void {
     // After stop the spool has it: it is found at the next start.
-    if (!first || this.#stopped) return;
-    const bytes = Buffer.isBuffer(content.data) ? content.data.length : 0;
+    if (this.#stopped) return;
     const room =
       this.#inHand.size + deliveries.length <= this.#limits.deliveries &&
-      this.#bytes + bytes <= this.#limits.bytes &&
-      deliveries.every(({ destination }) => this.#roomOf(destination) > 0);
+      this.#inHand.bytes + bytesOf(content) <= this.#limits.bytes &&
+      deliveries.every(({ destination: to }) => this.#roomOf(to) > 0 && !this.#overflowing.has(to));
     if (!room) {
       this.#park(deliveries);
       return;
     }
-    const message = this.#context.message({ queueId, envelope: first.envelope, content });
-    this.#messages.set(queueId, { message, bytes, deliveries: 0 });
-    this.#bytes += bytes;
-    for (const delivery of deliveries) this.#hold(delivery);
+    for (const delivery of deliveries) this.#enqueue(this.#inHand.hold(delivery, content));
     this.#pump();
   }
 
-  /** Looks into the spool for what is due now. */
+  /** Looks into the spool for what is due now. Resolves when it has looked; never rejects. */
   async sweep(): Promise<void> {
+    if (this.#stopped) return;
     this.#sweepAgain = true;
-    if (this.#sweeping) return;
-    this.#sweeping = true;
-    try {
-      while (this.#sweepAgain && !this.#stopped) {
-        this.#sweepAgain = false;
-        await this.#sweepOnce();
-      }
-    } catch (error) {
-      this.#context.observer.log('error', 'Queue could not be read; trying again', { error: String(error) });
-      this.#wakeAt(this.#context.now() + LOOK_AGAIN_MS);
-    } finally {
-      this.#sweeping = false;
-    }
+    this.#sweep ??= this.#sweepWhileAsked();
+    await this.#sweep;
   }
 
   /** Starts nothing more; resolves when all that runs has ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    await Promise.all(this.#running);
+    await Promise.all([...this.#running, this.#sweep]);
   }
 
-  async #sweepOnce(): Promise<void> {
-    const nowMs = this.#context.now();
-    this.#moreInSpool = false;
-    let nextMs = Number.POSITIVE_INFINITY;
-    for (let limit = LANES; ; limit *= 2) {
-      const lanes = await this.#context.spool.lanes(limit);
-      let took = 0;
+  async #sweepWhileAsked(): Promise<void> {
+    try {
+      while (this.#sweepAgain && !this.#stopped) {
+        this.#sweepAgain = false;
+        await this.#sweepOnce(this.#context.now());
+      }
+    } catch (error) {
+      this.#context.observer.log('error', 'Queue could not be read; trying again', { error: String(error) });
+      this.#wakeAt(this.#context.now() + LOOK_AGAIN_MS);
+    } finally {
+      this.#sweep = undefined;
+    }
+  }
+
+  async #sweepOnce(nowMs: number): Promise<void> {
+    this.#overflowing = new Set();
+    const { due, nextMs } = await this.#lanes(nowMs);
+    let wakeMs = nextMs;
+    for (const [destination, lanes] of Map.groupBy(due, (lane) => lane.destination)) {
+      // Each sender of a destination has its share of the room, so that a long lane does not take all of it.
+      const share = Math.max(1, Math.floor((this.#roomOf(destination) + this.#ofLanes(lanes)) / lanes.length));
       for (const lane of lanes) {
-        if (lane.dueMs > nowMs) {
-          nextMs = Math.min(nextMs, lane.dueMs);
-          break;
-        }
-        took += await this.#takeFrom(lane, nowMs);
-        if ((this.#laneCounts.get(laneKey(lane)) ?? 0) > 0) nextMs = Math.min(nextMs, nowMs + LOOK_AGAIN_MS);
+        if (this.#stopped) return;
+        await this.#takeFrom(lane, share, nowMs);
+        if (this.#inHand.ofLane(lane) > 0) wakeMs = Math.min(wakeMs, nowMs + LOOK_AGAIN_MS);
       }
       this.#pump();
-      // Every lane seen was due: others stand behind them, and must not wait for these to move.
-      const all = lanes.length < limit || (lanes.at(-1)?.dueMs ?? 0) > nowMs;
-      if (all || this.#stopped || (took === 0 && this.#full())) break;
     }
-    if (nextMs < Number.POSITIVE_INFINITY) this.#wakeAt(nextMs);
+    this.#wakeAt(wakeMs);
   }
 
-  async #takeFrom(lane: Lane, nowMs: number): Promise<number> {
-    const room = Math.min(this.#roomOf(lane.destination), this.#limits.deliveries - this.#inHand.size);
+  /** All lanes with something due, and when the next of the others is. */
+  async #lanes(nowMs: number): Promise<{ due: readonly Lane[]; nextMs: number }> {
+    for (let limit = LANES; ; limit *= 2) {
+      const lanes = await this.#context.spool.lanes(limit);
+      const next = lanes.findIndex(({ dueMs }) => dueMs > nowMs);
+      if (next >= 0) return { due: lanes.slice(0, next), nextMs: lanes[next]?.dueMs ?? nowMs };
+      if (lanes.length < limit) return { due: lanes, nextMs: Number.POSITIVE_INFINITY };
+    }
+  }
+
+  async #takeFrom(lane: Lane, share: number, nowMs: number): Promise<void> {
+    const known = this.#inHand.ofLane(lane);
+    const room = Math.min(this.#roomOf(lane.destination), share - known, this.#roomInAll(lane.destination));
     if (room <= 0) {
-      this.#moreInSpool = true;
-      return 0;
+      this.#overflowing.add(lane.destination);
+      return;
     }
-    const known = this.#laneCounts.get(laneKey(lane)) ?? 0;
     const rows = await this.#context.spool.due(lane, nowMs, known + room);
-    if (rows.length === known + room) this.#moreInSpool = true;
-    let took = 0;
+    if (rows.length === known + room) this.#overflowing.add(lane.destination);
     for (const delivery of rows) {
-      if (this.#inHand.has(delivery.id)) continue;
-      const { queueId, envelope } = delivery;
-      if (!this.#messages.has(queueId)) {
-        this.#messages.set(queueId, { message: this.#context.message({ queueId, envelope }), bytes: 0, deliveries: 0 });
-      }
-      this.#hold(delivery);
-      took += 1;
+      if (!this.#inHand.has(delivery.id)) this.#enqueue(this.#inHand.hold(delivery));
     }
-    return took;
   }
 
-  #hold(delivery: QueuedDelivery): void {
-    const key = laneKey({ destination: delivery.destination, sender: senderOf(delivery.envelope) });
-    this.#inHand.set(delivery.id, key);
-    this.#laneCounts.set(key, (this.#laneCounts.get(key) ?? 0) + 1);
-    const message = this.#messages.get(delivery.queueId);
-    if (message) message.deliveries += 1;
-    const queue = this.#queues.get(delivery.destination) ?? new DestinationQueue(delivery.destination);
-    this.#queues.set(delivery.destination, queue);
-    queue.push(delivery);
-    if (queue.active < this.#limits.perDestination) this.#ready.add(queue);
+  #enqueue(held: Held): void {
+    const { destination } = held.delivery;
+    const queue = this.#queues.get(destination) ?? new DestinationQueue(destination);
+    this.#queues.set(destination, queue);
+    queue.push(held);
+    this.#makeReady(queue);
+  }
+
+  #makeReady(queue: DestinationQueue<Held>): void {
+    if (queue.waiting === 0 || queue.active >= this.#limits.perDestination) return;
+    if (queue.active === 0) this.#idle.add(queue);
+    else this.#ready.add(queue);
   }
 
   /** Starts what may be started, one of each destination in turn. */
   #pump(): void {
-    while (!this.#stopped && this.#running.size < this.#limits.attempts) {
-      const [queue] = this.#ready;
-      if (!queue) return;
-      this.#ready.delete(queue);
-      const delivery = queue.shift();
-      if (!delivery) continue;
+    for (let queue = this.#next(); queue && !this.#stopped; queue = this.#next()) {
+      const held = queue.shift();
+      if (!held) continue;
       queue.active += 1;
-      if (queue.waiting > 0 && queue.active < this.#limits.perDestination) this.#ready.add(queue);
-      const running = this.#run(queue, delivery).finally(() => this.#running.delete(running));
+      this.#makeReady(queue);
+      const running = this.#run(queue, held).finally(() => {
+        this.#running.delete(running);
+        this.#pump();
+      });
       this.#running.add(running);
     }
   }
 
-  async #run(queue: DestinationQueue, delivery: QueuedDelivery): Promise<void> {
-    const inHand = this.#messages.get(delivery.queueId);
-    if (!inHand) throw new Error(`no message ${delivery.queueId} in hand`);
-    const ended = await this.#context.deliver(delivery, inHand.message);
-    queue.active -= 1;
-    this.#release(delivery, inHand, ended);
-    if (queue.waiting > 0) this.#ready.add(queue);
-    else if (queue.active === 0) this.#queues.delete(queue.destination);
-    // The slot is free once this has returned.
-    queueMicrotask(() => this.#pump());
-    if (this.#moreInSpool && queue.waiting <= this.#limits.perDestination) void this.sweep();
+  /** Destinations that hang may use up all attempts; one that has none yet can still begin, so it is not held up. */
+  #next(): DestinationQueue<Held> | undefined {
+    const { attempts } = this.#limits;
+    const [idle] = this.#idle;
+    if (idle && this.#running.size < 2 * attempts) {
+      this.#idle.delete(idle);
+      return idle;
+    }
+    const [ready] = this.#ready;
+    if (!ready || this.#running.size >= attempts) return undefined;
+    this.#ready.delete(ready);
+    return ready;
   }
 
-  #release(delivery: QueuedDelivery, inHand: InHand, ended: Ended): void {
-    inHand.deliveries -= 1;
-    if (inHand.deliveries === 0) {
-      this.#messages.delete(delivery.queueId);
-      this.#bytes -= inHand.bytes;
+  async #run(queue: DestinationQueue<Held>, held: Held): Promise<void> {
+    const ended = await this.#context.deliver(held);
+    queue.active -= 1;
+    this.#ready.delete(queue);
+    this.#makeReady(queue);
+    if (queue.waiting === 0 && queue.active === 0) this.#queues.delete(queue.destination);
+    // What is held counts as in hand until a restart, so that the spool's listing of it is passed over.
+    if (ended === 'held') this.#inHand.forgetContent(held.delivery);
+    else {
+      this.#inHand.release(held);
+      if (ended.dueMs !== undefined) this.#wakeAt(ended.dueMs);
     }
-    // What is held stays in hand, so that the spool's listing of it is passed over until a restart.
-    if (ended === 'held') return;
-    const key = this.#inHand.get(delivery.id) ?? '';
-    this.#inHand.delete(delivery.id);
-    const left = (this.#laneCounts.get(key) ?? 1) - 1;
-    if (left > 0) this.#laneCounts.set(key, left);
-    else this.#laneCounts.delete(key);
-    if (ended.dueMs !== undefined) this.#wakeAt(ended.dueMs);
+    if (this.#overflowing.size > 0 && queue.waiting <= this.#limits.perDestination) void this.sweep();
   }
 
   #park(deliveries: readonly QueuedDelivery[]): void {
-    this.#moreInSpool = true;
+    const overflow = (): void => {
+      for (const { destination } of deliveries) this.#overflowing.add(destination);
+    };
+    overflow();
     this.#context.spool
       .park(deliveries.map(({ id }) => id))
       .then(() => {
-        // Room may have come meanwhile, with nothing left in hand to notice.
-        if (deliveries.some(({ destination }) => this.#roomOf(destination) > 0) && !this.#full()) return this.sweep();
-        return undefined;
+        // A sweep may have looked before they were there. An attempt that ends makes room and looks again; for a
+        // destination that has none under way nobody else would.
+        overflow();
+        return deliveries.some(({ destination }) => !this.#queues.has(destination)) ? this.sweep() : undefined;
       })
       .catch((error: unknown) =>
         this.#context.observer.log('error', 'Message could not be queued for later; it waits for a restart', {
@@ -248,18 +243,25 @@ export class Scheduler {
     return this.#limits.destinationDeliveries - (this.#queues.get(destination)?.waiting ?? 0);
   }
 
-  #full(): boolean {
-    return this.#inHand.size >= this.#limits.deliveries;
+  #roomInAll(destination: string): number {
+    const room = this.#limits.deliveries - this.#inHand.size;
+    return this.#queues.has(destination) ? room : Math.max(1, room);
+  }
+
+  #ofLanes(lanes: readonly Lane[]): number {
+    return lanes.reduce((sum, lane) => sum + this.#inHand.ofLane(lane), 0);
   }
 
   #wakeAt(dueMs: number): void {
     if (this.#stopped || dueMs >= this.#timerMs) return;
     clearTimeout(this.#timer);
     this.#timerMs = dueMs;
-    const waitMs = Math.min(Math.max(0, dueMs - this.#context.now()), MAX_TIMER_MS);
-    this.#timer = setTimeout(() => {
-      this.#timerMs = Number.POSITIVE_INFINITY;
-      void this.sweep();
-    }, waitMs);
+    this.#timer = setTimeout(
+      () => {
+        this.#timerMs = Number.POSITIVE_INFINITY;
+        void this.sweep();
+      },
+      Math.min(Math.max(0, dueMs - this.#context.now()), MAX_TIMER_MS),
+    );
   }
 }

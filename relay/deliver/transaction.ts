@@ -100,5 +100,4 @@ const xtext = (text: string): string =>
     (character) => `+${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`,
   );
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the range is ASCII
-const isAscii = (text: string): boolean => /^[\x00-\x7f]*$/.test(text);
+const isAscii = (text: string): boolean => !/\P{ASCII}/u.test(text);
