@@ -1,0 +1,47 @@
+# Everything here needs Node >= 20 with npm, and make; the tests need Python 3 too. The rest is installed into this
+# folder: node_modules with the Node that Chasqui itself runs on, and .venv for the tests.
+
+BIN := node_modules/.bin
+NODE := $(BIN)/node
+SOURCES := {cli,crds,docs,examples,operator,relay,test}
+INSTALLED := node_modules/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint format generate clean
+# A state folder or options of the caller's shell are none of the tests' business.
+unexport CHASQUI_STATE NODE_OPTIONS
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+install: $(INSTALLED) ## install what Chasqui needs, Node included, into node_modules
+
+# npm runs on whatever Node there is, and would warn of packages that need the one it is about to install.
+$(INSTALLED): package-lock.json
+	@command -v npm >/dev/null || { echo 'make: npm is missing: install Node >= 20 (https://nodejs.org)' >&2; exit 69; }
+	npm ci --loglevel=error --no-progress
+	@touch $@
+
+run: install ## run the quickstart: a relay, a demo receiver, and what to try next
+	@exec $(NODE) examples/quickstart/run.ts
+
+test: install ## check and test everything
+	@sh test/prepare.sh
+	@$(MAKE) --no-print-directory lint
+	$(NODE) --test --test-concurrency=2 --test-timeout=180000 '$(SOURCES)/**/*.test.ts'
+
+lint: install ## check format, style, types and dead code
+	$(BIN)/biome ci .
+	$(BIN)/oxlint --type-aware --deny-warnings
+	$(BIN)/tsc --noEmit
+	$(BIN)/knip
+
+format: install ## format, and fix what can be fixed safely
+	$(BIN)/biome check --write .
+
+generate: install ## write the CRDs and docs/configuration.md from the schemas
+	$(NODE) crds/generate.ts
+	$(NODE) docs/generate.ts
+
+clean: ## remove what was installed; state folders stay
+	rm -rf node_modules .venv .cache
