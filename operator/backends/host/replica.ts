@@ -1,0 +1,173 @@
+/** One process of a relay: started, asked how it is, ended. Whether it should run is decided elsewhere. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
+import { askStatus, type ReplicaStatus, statusAgent } from './replica-status.ts';
+
+/** How soon a replica is asked again: at first and after a change of its config, and otherwise (ms). */
+const EAGER_MS = 100;
+const STEADY_MS = 1_000;
+const EAGER_FOR_MS = 10_000;
+/** Questions without an answer after which what it said before no longer holds. */
+const SILENT = 3;
+
+/** What a replica needs of the environment; secrets of the caller's stay with the caller. */
+const ENVIRONMENT = ['PATH', 'HOME', 'TZ', 'LANG', 'LC_ALL', 'NODE_ENV', 'NODE_EXTRA_CA_CERTS'];
+
+export interface ReplicaLaunch {
+  /** Program and first arguments that end in the command `relay`. */
+  readonly program: readonly [string, ...string[]];
+  readonly ordinal: number;
+  readonly config: string;
+  readonly spool: string;
+  /** Path of the admin socket. */
+  readonly admin: string;
+  /** Such as 127.0.0.1:9465. */
+  readonly monitoring: string;
+  readonly listenAddress?: string;
+  /** Listeners and the descriptors of this process that they listen on. */
+  readonly listeners: readonly { readonly name: string; readonly fd: number }[];
+}
+
+export interface ReplicaEnd {
+  /** For a person: how it ended. */
+  readonly how: string;
+  /** It ended because it was told to, and in time. */
+  readonly orderly: boolean;
+}
+
+export class Replica {
+  readonly ordinal: number;
+  /** Resolves once the process is gone. */
+  readonly ended: Promise<ReplicaEnd>;
+  readonly #launch: ReplicaLaunch;
+  readonly #child: ChildProcess;
+  readonly #changed: () => void;
+  readonly #agent = statusAgent();
+  #status: ReplicaStatus | undefined;
+  #drainedPolls = 0;
+  #silent = 0;
+  #eagerUntilMs = performance.now() + EAGER_FOR_MS;
+  #poll: NodeJS.Timeout | undefined;
+  #kill: NodeJS.Timeout | undefined;
+  #stopping = false;
+  #over = false;
+
+  /** @param changed called when anything that this object tells is another than before */
+  constructor(launch: ReplicaLaunch, changed: () => void) {
+    this.#launch = launch;
+    this.#changed = changed;
+    this.ordinal = launch.ordinal;
+    // A socket of a former process of this ordinal, which did not live to remove it.
+    rmSync(launch.admin, { force: true });
+    this.#child = start(launch);
+    this.ended = this.#end();
+    this.#ask(EAGER_MS);
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** What it last told; undefined until it did, and when it has gone silent. */
+  get status(): ReplicaStatus | undefined {
+    return this.#status;
+  }
+
+  get stopping(): boolean {
+    return this.#stopping;
+  }
+
+  /** It takes no mail and holds none; told twice, since a session may end with a message in between. */
+  get drained(): boolean {
+    return this.#drainedPolls >= 2;
+  }
+
+  /** Its config has changed: news is to be expected. */
+  expectNews(): void {
+    this.#eagerUntilMs = performance.now() + EAGER_FOR_MS;
+    if (!this.#over) this.#ask(EAGER_MS);
+  }
+
+  /** Asks it to finish what is in hand and end; after the grace time (ms) it is ended. */
+  terminate(graceMs: number): void {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#child.kill('SIGTERM');
+    this.#kill = setTimeout(() => this.kill(), graceMs);
+  }
+
+  kill(): void {
+    this.#stopping = true;
+    this.#child.kill('SIGKILL');
+  }
+
+  #ask(inMs: number): void {
+    clearTimeout(this.#poll);
+    this.#poll = setTimeout(() => void this.#askNow(), inMs);
+  }
+
+  async #askNow(): Promise<void> {
+    const before = { status: this.#status, drained: this.drained };
+    try {
+      const status = await askStatus(this.#launch.admin, this.#agent);
+      this.#drainedPolls = status.draining && status.queue.messages === 0 ? this.#drainedPolls + 1 : 0;
+      this.#status = status;
+      this.#silent = 0;
+    } catch {
+      this.#silent += 1;
+      if (this.#silent >= SILENT) this.#status = undefined;
+    }
+    if (this.#over) return;
+    const eager = performance.now() < this.#eagerUntilMs || this.#drainedPolls === 1;
+    this.#ask(eager ? EAGER_MS : STEADY_MS);
+    if (!isDeepStrictEqual(before, { status: this.#status, drained: this.drained })) this.#changed();
+  }
+
+  #end(): Promise<ReplicaEnd> {
+    const { promise, resolve } = Promise.withResolvers<ReplicaEnd>();
+    const over = (end: ReplicaEnd): void => {
+      if (this.#over) return;
+      this.#over = true;
+      clearTimeout(this.#poll);
+      clearTimeout(this.#kill);
+      this.#agent.destroy();
+      resolve(end);
+    };
+    this.#child.once('error', (error) => {
+      // It also tells of a signal that could not be sent: then there is a process, and its end is still to come.
+      if (this.#child.pid === undefined) over({ how: `could not be started: ${error.message}`, orderly: false });
+    });
+    this.#child.once('exit', (code, signal) => {
+      over({
+        how: signal === null ? `ended with code ${code}` : `was ended by ${signal}`,
+        orderly: this.#stopping && signal !== 'SIGKILL',
+      });
+    });
+    return promise;
+  }
+}
+
+function start({
+  program,
+  ordinal,
+  config,
+  spool,
+  admin,
+  monitoring,
+  listenAddress,
+  listeners,
+}: ReplicaLaunch): ChildProcess {
+  const [command, ...first] = program;
+  // Its log lines go out as they are. The channel is there to be closed: by the kernel too, when this process is killed.
+  const stdio: ('ignore' | 'inherit' | 'ipc' | number)[] = ['ignore', 'inherit', 'inherit', 'ipc'];
+  const inherited = listeners.flatMap(({ name, fd }) => ['--inherit', `${name}=${stdio.push(fd) - 1}`]);
+  const given = [
+    ...['--config', config, '--spool', spool, '--ordinal', String(ordinal)],
+    ...['--admin', admin, '--monitoring', monitoring, '--supervised'],
+    ...(listenAddress === undefined ? [] : ['--listen-address', listenAddress]),
+  ];
+  const env = Object.fromEntries(ENVIRONMENT.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])));
+  // A process group of its own: Ctrl-C at a terminal reaches the supervisor alone, and it ends the replicas.
+  return spawn(command, [...first, 'relay', ...given, ...inherited], { stdio, env, cwd: spool, detached: true });
+}
