@@ -54,8 +54,10 @@ export class Bodies {
    * Makes a written body durable: first the file, then the folder that names it.
    *
    * @throws {CommitInDoubt} after a failed fsync; onFatal was called.
+   * @throws {SpoolUnavailable} after close.
    */
   async finish(writer: BodyWriter): Promise<BodyFileInfo> {
+    if (!this.#open.has(writer)) throw new SpoolUnavailable('the spool is closed');
     let info: BodyFileInfo;
     try {
       info = await writer.sync();

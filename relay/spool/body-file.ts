@@ -4,7 +4,7 @@
  * its file is unlinked. So a crash leaves files without rows, which the next opening removes, and never the reverse.
  */
 import { readdirSync, unlinkSync } from 'node:fs';
-import { type FileHandle, open, unlink } from 'node:fs/promises';
+import { type FileHandle, open, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { crc32 } from 'node:zlib';
 import { formatQueueId, parseQueueId } from './queue-id.ts';
@@ -51,7 +51,7 @@ export class BodyWriter {
   }
 
   async remove(): Promise<void> {
-    await unlink(this.#path);
+    await rm(this.#path, { force: true });
   }
 }
 

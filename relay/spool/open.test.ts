@@ -25,7 +25,7 @@ async function openIn(t: TestContext, folder: string, { logged = [], ...rest }: 
     folder,
     lockWaitMs: 0,
     log: (_level, message) => logged.push(message),
-    onFatal: (error) => assert.fail(error),
+    onFatal: (error) => assert.fail(`fatal: ${error.message}`),
     now: () => NOW,
     ...rest,
   });
@@ -447,9 +447,11 @@ test('a damaged delivery is told and does not hold up its lane', async (t) => {
 test('close drops what was neither committed nor aborted', async (t) => {
   const folder = folderFor(t);
   const spool = await openIn(t, folder);
-  await spool.open().write(patterned(300_000));
+  const intake = spool.open();
+  await intake.write(patterned(300_000));
   await spool.close();
   assert.deepEqual(readdirSync(path.join(folder, 'bodies')), []);
+  await assert.rejects(intake.commit(envelope(), to('ann@one.test')), SpoolUnavailable);
 });
 
 test('bodies that no message names are removed at opening, other files are not', async (t) => {

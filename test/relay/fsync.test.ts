@@ -67,7 +67,7 @@ async function assertKept({ folder, replies }: Run, bytes: number): Promise<void
     folder,
     lockWaitMs: 10_000,
     log: () => undefined,
-    onFatal: (error) => assert.fail(error),
+    onFatal: (error) => assert.fail(`fatal: ${error.message}`),
     now: Date.now,
   });
   const finished = new Set(replies.flatMap((line) => line.match(/^finishing (.*)/)?.[1] ?? []));

@@ -97,7 +97,7 @@ test('whatever got its 250 before a SIGKILL is there after it, whole, over many 
       folder,
       lockWaitMs: 10_000,
       log: () => undefined,
-      onFatal: (error) => assert.fail(error),
+      onFatal: (error) => assert.fail(`fatal: ${error.message}`),
       now: Date.now,
     });
     try {
