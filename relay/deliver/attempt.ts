@@ -56,6 +56,11 @@ export async function attempt(
   }
 }
 
+interface Way {
+  readonly target: Target;
+  readonly mode: TlsMode;
+}
+
 interface Group {
   readonly message: Message;
   readonly outgoing: Outgoing;
@@ -105,18 +110,29 @@ async function offerInTurn(
 ): Promise<Judgement | undefined> {
   let failure: HostFailure | undefined;
   let tries = 0;
-  for (const { host, port, mode, addresses } of hosts) {
-    const found = await resolve(host, addresses);
-    if (found instanceof HostFailure) failure = found;
-    for (const address of found instanceof HostFailure ? [] : found) {
-      if (tries === MAX_TRIES || context.halted()) break;
-      tries += 1;
-      const outcome = await offer(context, { host, address, port }, mode, group);
-      if (!outcome) return undefined;
-      failure = outcome;
-    }
+  for await (const way of ways(hosts, context.pool)) {
+    if (tries === MAX_TRIES || context.halted()) break;
+    if (!(way instanceof HostFailure)) tries += 1;
+    const outcome = way instanceof HostFailure ? way : await offer(context, way, group);
+    if (!outcome) return undefined;
+    failure = outcome;
   }
   return failure ? judgeFailure(failure) : unreachable;
+}
+
+/** Each address of each host in order, those that were down a short while ago last; or why a host has none now. */
+async function* ways(hosts: readonly Candidate[], pool: Pool): AsyncGenerator<Way | HostFailure> {
+  const last: Way[] = [];
+  for (const { host, port, mode, addresses } of hosts) {
+    const found = await resolve(host, addresses);
+    if (found instanceof HostFailure) yield found;
+    for (const address of found instanceof HostFailure ? [] : found) {
+      const way = { target: { host, address, port }, mode };
+      if (pool.isDown(way.target)) last.push(way);
+      else yield way;
+    }
+  }
+  yield* last;
 }
 
 /** Empty: it has none, and the resolver is sure. */
@@ -132,8 +148,7 @@ async function resolve(host: string, addresses: Candidate['addresses']): Promise
 /** @returns undefined when the host has answered, else why it could not */
 async function offer(
   { pool, config, halted }: AttemptContext,
-  target: Target,
-  mode: TlsMode,
+  { target, mode }: Way,
   group: Group,
 ): Promise<HostFailure | undefined> {
   const { hostname } = config.current().settings;

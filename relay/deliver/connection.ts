@@ -99,6 +99,7 @@ export async function connect(target: Target, options: ConnectOptions): Promise<
   };
   const onAbort = (): void => failed(new Error('delivery is stopping'));
   signal.addEventListener('abort', onAbort);
+  if (signal.aborted) onAbort();
   session.on('error', failed);
   session.connect((error) => {
     if (error) failed(error);

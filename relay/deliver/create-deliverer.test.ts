@@ -307,6 +307,22 @@ test('the next smarthost takes what the first cannot', async () => {
   assert.equal(busy.connections.length, 1);
 });
 
+test('a smarthost that was down is asked last for a while, and still asked when no other can', async () => {
+  await using busy = await Destination.start({ react: at('greeting', '450 4.3.2 Busy') });
+  await using destination = await Destination.start();
+  await using bench = await Bench.start(everything(smarthost(busy.port), smarthost(destination.port)));
+  for (const to of ['one@dest.test', 'two@dest.test']) {
+    await bench.send([to]);
+    await bench.only(to, 'delivered');
+  }
+  assert.equal(busy.connections.length, 1);
+  destination.react = at('mail', '421 4.3.2 Closing');
+  busy.react = () => undefined;
+  await bench.send(['three@dest.test']);
+  await bench.only('three@dest.test', 'delivered');
+  assert.equal(busy.messages.length, 1);
+});
+
 test('a host that answered for the message is the last one asked', async () => {
   await using firstHost = await Destination.start({ react: at('rcpt', '550 5.1.1 No such user') });
   await using second = await Destination.start();

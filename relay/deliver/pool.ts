@@ -2,6 +2,7 @@
  * Connections kept for the next message. How many are open to a destination at once is decided by the scheduler, which
  * runs no more attempts than that; an idle connection is one that an attempt just gave back.
  */
+import { LRUCache } from 'lru-cache';
 import { HostFailure } from './classify.ts';
 import { type Connection, type ConnectOptions, connect, type Timeouts } from './connection.ts';
 import type { Target } from './tcp.ts';
@@ -24,6 +25,10 @@ export interface Pooled {
   readonly reused: boolean;
 }
 
+/** A host that could not be reached is asked last for this time, ms, so that mail does not wait for it each time. */
+const DOWN_MS = 60_000;
+const DOWN_HOSTS = 1_000;
+
 interface Idle {
   readonly key: string;
   readonly timer: NodeJS.Timeout;
@@ -36,6 +41,7 @@ export class Pool {
   readonly #idle = new Map<Connection, Idle>();
   readonly #byKey = new Map<string, Connection[]>();
   readonly #busy = new Map<Connection, string>();
+  readonly #down = new LRUCache<string, true>({ max: DOWN_HOSTS, ttl: DOWN_MS });
   readonly #ended = new AbortController();
 
   constructor(timeouts: Timeouts, limits: PoolLimits = POOL_LIMITS) {
@@ -54,7 +60,7 @@ export class Pool {
     const key = `${target.host} ${target.address} ${target.port} ${mode} ${hostname}`;
     const idle = fresh ? undefined : this.#takeIdle(key);
     const options = { hostname, timeouts: this.#timeouts, signal: this.#ended.signal };
-    const connection = idle ?? (await connectInTurn(target, mode, options));
+    const connection = idle ?? (await this.#connect(target, mode, options));
     this.#busy.set(connection, key);
     return { connection, reused: idle !== undefined };
   }
@@ -76,11 +82,27 @@ export class Pool {
     if (this.#idle.size > this.#limits.idle && oldest) this.#expire(oldest);
   }
 
+  /** No session could be had with it a short while ago, nor since. */
+  isDown(target: Target): boolean {
+    return this.#down.has(addressOf(target));
+  }
+
   /** Ends idle connections in order, cuts those in use, and opens no more. */
   cut(): void {
     this.#ended.abort();
     for (const connection of [...this.#idle.keys()]) this.#expire(connection);
     for (const connection of this.#busy.keys()) connection.destroy();
+  }
+
+  async #connect(target: Target, mode: TlsMode, options: Omit<ConnectOptions, 'tls'>): Promise<Connection> {
+    try {
+      const connection = await connectInTurn(target, mode, options);
+      this.#down.delete(addressOf(target));
+      return connection;
+    } catch (error) {
+      if (error instanceof HostFailure) this.#down.set(addressOf(target), true);
+      throw error;
+    }
   }
 
   /** The one that was used last: those before it are the first to be closed when less is to do. */
@@ -107,6 +129,8 @@ export class Pool {
     if (siblings.length === 0) this.#byKey.delete(idle.key);
   }
 }
+
+const addressOf = ({ address, port }: Target): string => `${address} ${port}`;
 
 /** Tries the plans of the mode, each on a connection of its own; the next one only where TLS was what failed. */
 async function connectInTurn(target: Target, mode: TlsMode, options: Omit<ConnectOptions, 'tls'>): Promise<Connection> {
