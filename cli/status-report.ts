@@ -161,7 +161,7 @@ const objectTable = (objects: readonly ObjectRow[]): string =>
       kind,
       namespace,
       name,
-      READY_COLOUR[ready](ready),
+      { text: ready, paint: READY_COLOUR[ready] },
       reason,
       age(ageMs),
       message,
@@ -183,5 +183,10 @@ const replicaTable = (replicas: readonly ReplicaRow[], nowMs: number): string =>
 const problemTable = (problems: readonly ManifestProblem[]): string =>
   table(
     ['PROBLEM IN', 'OBJECT', 'FIELD', 'MESSAGE'],
-    problems.map(({ file, object = '', field = '', message }) => [file, object, field, colours.red(message)]),
+    problems.map(({ file, object = '', field = '', message }) => [
+      file,
+      object,
+      field,
+      { text: message, paint: colours.red },
+    ]),
   );

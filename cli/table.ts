@@ -9,19 +9,23 @@ const BORDERLESS = Object.fromEntries(
   ].map((edge) => [edge, '']),
 );
 
+/** A text, or one with a colour. */
+type Cell = string | { readonly text: string; readonly paint: (text: string) => string };
+
 /** Columns under their names, three spaces apart; no line ends with a space. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(head: readonly string[], rows: readonly (readonly Cell[])[]): string {
   const grid = new Table({
     chars: { ...BORDERLESS, middle: '   ' },
     style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
   });
-  grid.push([...head], ...rows.map((row) => row.map(oneLine)));
+  grid.push([...head], ...rows.map((row) => row.map(rendered)));
   return grid.toString().replace(/ +$/gm, '');
 }
 
-// What others said (replies of servers, addresses) must not move the cursor of a terminal or add lines to a table.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
-const oneLine = (text: string): string => text.replace(/[\u0000-\u001a\u001c-\u001f\u007f-\u009f]+/g, ' ');
+/** What others said (replies of servers, addresses) must not move the cursor of a terminal, or add lines to a table. */
+const oneLine = (text: string): string => text.replace(/\p{Cc}+/gu, ' ');
+
+const rendered = (cell: Cell): string => (typeof cell === 'string' ? oneLine(cell) : cell.paint(oneLine(cell.text)));
 
 export const colours = picocolors.createColors(process.stdout.isTTY === true && process.env.NO_COLOR === undefined);
 

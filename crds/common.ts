@@ -61,8 +61,6 @@ export const oneOf = <Value extends string>(
   options: { description: string; default?: NoInfer<Value> },
 ) => Type.Enum<Value[]>(values, { type: 'string', ...options });
 
-export const CONDITION_STATUS = ['True', 'False', 'Unknown'] as const;
-
 /** metav1.Condition, field for field. */
 export const Condition = Type.Object(
   {
