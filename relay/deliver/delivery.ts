@@ -77,7 +77,7 @@ async function conclude(
   message: Message,
   judgements: Judgements,
 ): Promise<Ended> {
-  const { config, observer, now, random, report, onSpawned } = context;
+  const { config, observer, now, random, onSpawned } = context;
   const nowMs = now();
   const settled = settle(delivery, judgements, {
     retry: config.current().settings.delivery.retry,
@@ -87,11 +87,7 @@ async function conclude(
   // Cut by stop(): nothing is recorded, so it is due again at once after the restart.
   if (!settled) return 'held';
   const { outcome, failed, events } = settled;
-  const { queueId, envelope } = delivery;
-  const notice =
-    failed.length > 0
-      ? report({ queueId, envelope, recipients: failed, headers: await message.headers(), nowMs })
-      : undefined;
+  const notice = failed.length > 0 ? await noticeOf(context, { delivery, message, failed, nowMs }) : undefined;
   const signature = outcome.remaining.length > 0 ? message.newSignature : undefined;
   const [spawned] = await record(context, { ...outcome, ...(signature && { signature }) }, notice ? [notice] : []);
   for (const event of events) {
@@ -100,6 +96,28 @@ async function conclude(
   }
   if (spawned) onSpawned(spawned);
   return outcome.remaining.length > 0 ? { dueMs: outcome.dueMs } : {};
+}
+
+async function noticeOf(
+  { report, observer }: DeliveryContext,
+  { delivery, message, failed, nowMs }: Concluded,
+): Promise<SpawnedMessage | undefined> {
+  const { queueId, envelope } = delivery;
+  try {
+    return report({ queueId, envelope, recipients: failed, headers: await message.headers(), nowMs });
+  } catch (error) {
+    // Without the notice the outcome is still recorded: to try recipients again who were refused, or who have the
+    // message already, helps nobody.
+    observer.log('error', 'Sender could not be told of a failure', { queueId, error: String(error) });
+    return undefined;
+  }
+}
+
+interface Concluded {
+  readonly delivery: QueuedDelivery;
+  readonly message: Message;
+  readonly failed: readonly Recipient[];
+  readonly nowMs: number;
 }
 
 /**
