@@ -3,6 +3,9 @@ import { Command, InvalidArgumentError } from 'commander';
 import { runRelay } from '../../relay/main.ts';
 import { hostAndPort, wholeNumber } from '../arguments.ts';
 
+/** Commander passes the former value too, which resolve would take for another part. */
+const path = (text: string): string => resolve(text);
+
 function inherited(text: string, others: ReadonlyMap<string, number>): ReadonlyMap<string, number> {
   const [, name, descriptor] = /^([a-z0-9-]{1,63})=([0-9]{1,5})$/.exec(text) ?? [];
   if (name === undefined || Number(descriptor) < 3) {
@@ -15,8 +18,8 @@ export const command = new Command('relay')
   .description(
     'Runs one replica of a relay from its config folder, with its own spool. "chasqui standalone" and the operator start replicas; there is seldom a reason to start one by hand.',
   )
-  .requiredOption('--config <dir>', 'config folder, written by the operator', resolve)
-  .requiredOption('--spool <dir>', 'spool folder of this replica; no other process may use it', resolve)
+  .requiredOption('--config <dir>', 'config folder, written by the operator', path)
+  .requiredOption('--spool <dir>', 'spool folder of this replica; no other process may use it', path)
   .requiredOption('--ordinal <n>', 'number of this replica, from 0', wholeNumber(0, 9999))
   .option('--listen-address <address>', 'address to listen on for mail; by default all of them')
   .option(
