@@ -66,6 +66,7 @@ async function running(t: { after(hook: () => Promise<void>): void }, backend: M
     stopReplicas();
     await controllers.stop();
   });
+  return controllers;
 }
 
 describe('the controllers', () => {
@@ -92,9 +93,10 @@ describe('the controllers', () => {
   it('write nothing in a steady state, nor after a restart', async (t) => {
     const backend = new MemoryBackend();
     quickstart(backend);
-    await running(t, backend);
+    const before = await running(t, backend);
     await until('all ready', () => allReady(backend));
     await settled(backend);
+    await before.stop();
     backend.writes.length = 0;
     const restarted = await runControllers(backend, CONTROLLERS, () => NOW + 60_000, QUIET);
     t.after(() => restarted.stop());

@@ -134,7 +134,7 @@ function domainProgrammed(
     return { type: 'Programmed', status: 'False', reason: 'NotAccepted', message: 'Relays do not send as it.' };
   }
   const entry = domainDocument(domain, keys.ready);
-  return entryProgrammed(views, (group) => findDomain(group, entry));
+  return entryProgrammed(views, (group) => findDomain(group, entry), domain.status?.conditions);
 }
 
 /** Only told where it is so: with no sender known, an SPF record would forbid all mail. */

@@ -38,12 +38,18 @@ export interface RelayView {
 
 /**
  * Of an entry in the config of relays: the config that each ready replica reports holds it, as it is now, and the
- * replica did not leave it out.
+ * replica did not leave it out. As long as nothing was applied to a relay, as after a start, the hashes say nothing:
+ * what was known before stays.
  */
 export function entryProgrammed(
   relays: readonly RelayView[],
   find: (group: RelayGroup) => Place | undefined,
+  conditions: readonly Judgement[] | undefined,
 ): Judgement {
+  const known = conditions?.find(({ type }) => type === 'Programmed');
+  if (known && relays.some(({ groups }) => groups.size === 0)) {
+    return programmed(known.status, known.reason, known.message);
+  }
   for (const relay of relays) {
     const hindrance = entryHindrance(relay, find);
     if (hindrance) return hindrance;

@@ -183,5 +183,5 @@ function userProgrammed(accepted: Judgement, { user, verifier, view }: ObservedU
     return { type: 'Programmed', status: 'False', reason: 'NotAccepted', message: 'Relays do not know the user.' };
   }
   const entry = userDocument(user, made);
-  return entryProgrammed([view], (group) => findUser(group, entry));
+  return entryProgrammed([view], (group) => findUser(group, entry), user.status?.conditions);
 }

@@ -1,0 +1,286 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { before, describe, it } from 'node:test';
+import Schema from 'typebox/schema';
+import type { SmtpRelay, SmtpRelaySpec } from '../../crds/smtprelay.ts';
+import { IndexDocument, SettingsDocument } from '../../relay/config/documents.ts';
+import { domain, relay, user } from '../../test/harness/manifests.ts';
+import type { RelayReplica, Secret } from '../backend.ts';
+import { domainHolders } from '../maildomain/policies.ts';
+import type { SecretRecipe } from '../runtime/plan.ts';
+import { type ObservedRelay, planRelay } from './controller.ts';
+import { judgeRelay } from './policies.ts';
+
+const DAY_MS = 24 * 3_600_000;
+const NOW = Date.parse('2026-03-01T12:00:00Z');
+const SERVICE_NAMES = ['localhost', '127.0.0.1', '::1'];
+
+async function generated(entry: Secret | SecretRecipe | undefined): Promise<Secret> {
+  assert.ok(entry);
+  if ('data' in entry) return entry;
+  const { generate, ...identity } = entry;
+  return { ...identity, data: await generate() };
+}
+
+const unsigned = { algorithms: [], selectorPrefix: 'chasqui' };
+const domains = [
+  domain('b', { domain: 'b.test', dkim: unsigned }),
+  domain('a', { domain: 'a.test', dkim: unsigned }),
+  domain('lost', { domain: 'lost.test', dkim: unsigned, relayRefs: [{ name: 'outbound' }, { name: 'nowhere' }] }),
+];
+const verifier = (name: string): Secret => ({
+  namespace: 'default',
+  name: `${name}-verifier`,
+  owner: { kind: 'SmtpUser', name, uid: `uid-of-${name}` },
+  purpose: 'verifier',
+  annotations: {},
+  data: { salt: 'c2FsdA==', iterations: '4096', storedKey: 'c3RvcmVk', serverKey: 'c2VydmVy' },
+});
+
+let ca: Secret;
+let certificate: Secret;
+before(async () => {
+  ca = await generated(planRelay(observed(relay('outbound'), { ca: undefined }), () => NOW).create?.[0]);
+  certificate = await generated(
+    planRelay(observed(relay('outbound'), { certificate: undefined }), () => NOW).apply?.[0],
+  );
+});
+
+function observed(object: SmtpRelay, more: Partial<ObservedRelay> = {}): ObservedRelay {
+  const relayExists = ({ name }: { name: string }): boolean => name === 'outbound';
+  return {
+    relay: object,
+    world: { relayExists, holders: domainHolders(domains, relayExists) },
+    domains: domains.map((each) => ({ domain: each, keySecrets: [] })),
+    users: [
+      { user: user('app', { senders: ['*@a.test'] }), verifier: verifier('app') },
+      { user: user('new', { senders: ['*@a.test'] }), verifier: undefined },
+      { user: user('thief', { senders: ['*@c.test'] }), verifier: verifier('thief') },
+    ],
+    ca,
+    certificate,
+    serviceNames: SERVICE_NAMES,
+    replicas: [],
+    ...more,
+  };
+}
+
+const planned = (object = relay('outbound'), more: Partial<ObservedRelay> = {}, now = NOW) =>
+  planRelay(observed(object, more), () => now);
+const condition = (plan: ReturnType<typeof planned>, type: string) =>
+  plan.status?.conditions?.find((each) => each.type === type);
+const replica = (ordinal: number, more: Partial<RelayReplica> = {}): RelayReplica => ({
+  ordinal,
+  state: 'Ready',
+  rejected: [],
+  queued: false,
+  ...more,
+});
+
+describe('the config of a relay', () => {
+  it('is byte for byte the same for the same manifests, in whatever order they are read', () => {
+    const input = observed(relay('outbound'));
+    const turned = { ...input, domains: [...input.domains].reverse(), users: [...input.users].reverse() };
+    const [one, other] = [input, turned].map((each) => planRelay(each, () => NOW).relay);
+    assert.ok(one);
+    assert.deepEqual(one, other);
+  });
+
+  it('is named by the SHA-256 of its index, which names every document', () => {
+    const group = planned().relay;
+    assert.ok(group);
+    const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+    const text = group.documents.get('index.json') ?? '';
+    assert.equal(group.configHash, sha256(text));
+    const index: unknown = JSON.parse(text);
+    assert.ok(Schema.Compile(IndexDocument).Check(index));
+    const others = [...group.documents].filter(([file]) => file !== 'index.json');
+    assert.deepEqual(index.documents, Object.fromEntries(others.map(([file, content]) => [file, sha256(content)])));
+    assert.ok(Schema.Compile(SettingsDocument).Check(JSON.parse(group.documents.get('settings.json') ?? '')));
+  });
+
+  it('holds accepted domains, and accepted users that have a verifier', () => {
+    const plan = planned();
+    const all = [...(plan.relay?.documents.values() ?? [])].join('\n');
+    for (const [name, held] of [
+      ['a.test', true],
+      ['b.test', true],
+      ['lost.test', false],
+      ['app.default', true],
+      ['new.default', false],
+      ['thief.default', false],
+    ] as const) {
+      assert.equal(all.includes(`"${name}"`), held, name);
+    }
+    assert.deepEqual([plan.status?.attachedDomains, plan.status?.attachedUsers], [2, 1]);
+  });
+
+  it('does not take over the verifier of a deleted user of the same name', () => {
+    const reborn = { user: user('app', { senders: ['*@a.test'] }, { uid: 'another' }), verifier: verifier('app') };
+    assert.equal(planned(relay('outbound'), { users: [reborn] }).status?.attachedUsers, 0);
+  });
+});
+
+describe('a relay that could not run', () => {
+  const [submission, submissions] = relay('outbound').spec.listeners;
+  assert.ok(submission && submissions);
+  const cases: readonly (readonly [string, string, Partial<SmtpRelaySpec>])[] = [
+    [
+      'with one name for two listeners',
+      'InvalidListeners',
+      { listeners: [submission, { ...submissions, name: 'submission' }] },
+    ],
+    [
+      'with one port for two listeners',
+      'InvalidListeners',
+      { listeners: [submission, { ...submissions, port: 2587 }] },
+    ],
+    [
+      'with a listener on the monitoring port of its second replica',
+      'InvalidListeners',
+      { replicas: 2, monitoring: { port: 2464 } },
+    ],
+    [
+      'with monitoring ports beyond the last port',
+      'InvalidMonitoringPort',
+      { replicas: 2, monitoring: { port: 65_535 } },
+    ],
+    [
+      'with a network that is none',
+      'InvalidNetwork',
+      { listeners: [{ ...submission, auth: { exemptNetworks: ['10.0.0.0/33'] } }] },
+    ],
+    ['with an egress address that is none', 'InvalidAddress', { egress: { addresses: ['192.0.2.300'] } }],
+    [
+      'with a duration its config cannot hold',
+      'InvalidSettings',
+      { limits: { messageSize: '50Mi', recipients: 1000, idleTimeout: '0s' } },
+    ],
+  ];
+  for (const [sentence, reason, spec] of cases) {
+    it(`${sentence} is refused, and its last good config stays`, () => {
+      const plan = planned(relay('outbound', spec));
+      assert.equal(condition(plan, 'Accepted')?.reason, reason);
+      assert.equal(plan.relay, undefined);
+    });
+  }
+
+  it('is told apart from one next to it', () => {
+    assert.equal(judgeRelay(relay('outbound', { monitoring: { port: 2466 } })).status, 'True');
+  });
+});
+
+describe('the certificates of a relay', () => {
+  it('begin with a CA, made once', () => {
+    const plan = planned(relay('outbound'), { ca: undefined, certificate: undefined });
+    assert.deepEqual(
+      plan.create?.map(({ name }) => name),
+      ['outbound-ca'],
+    );
+    assert.equal(plan.relay, undefined, 'no config without a certificate');
+  });
+
+  it('are looked at again when a third of their life is left', () => {
+    assert.equal(planned().againMs, ((90 * DAY_MS + 5 * 60_000) * 2) / 3 - 5 * 60_000);
+  });
+
+  it('are renewed then, and the old one is served until the new one is there', () => {
+    const plan = planned(relay('outbound'), {}, NOW + 61 * DAY_MS);
+    assert.deepEqual(
+      plan.apply?.map(({ name }) => name),
+      ['outbound-tls'],
+    );
+    assert.ok(plan.relay);
+    assert.equal(condition(plan, 'CertificateReady')?.status, 'True');
+  });
+
+  it('are renewed when the relay gets another name', () => {
+    const plan = planned(relay('outbound', { hostname: 'mx.example.test' }));
+    assert.deepEqual(
+      plan.apply?.map(({ name }) => name),
+      ['outbound-tls'],
+    );
+  });
+
+  it('keep the key of the CA when the CA is renewed', async () => {
+    const plan = planned(relay('outbound'), {}, NOW + 7 * 365 * DAY_MS);
+    const renewed = await generated(plan.apply?.find(({ name }) => name === 'outbound-ca'));
+    assert.equal(renewed.data['ca.key'], ca.data['ca.key']);
+    assert.notEqual(renewed.data['ca.crt'], ca.data['ca.crt']);
+  });
+
+  it('never replace a CA that cannot be read, nor one of someone else', () => {
+    const damaged = planned(relay('outbound'), { ca: { ...ca, data: {} } });
+    const foreign = planned(relay('outbound'), { ca: { ...ca, owner: { ...ca.owner, name: 'other' } } });
+    assert.equal(condition(damaged, 'CertificateReady')?.reason, 'CADamaged');
+    assert.equal(condition(foreign, 'CertificateReady')?.reason, 'SecretConflict');
+    for (const plan of [damaged, foreign])
+      assert.deepEqual([plan.create, plan.apply, plan.delete], [undefined, undefined, undefined]);
+  });
+
+  it('of a deleted relay of the same name are replaced', () => {
+    const plan = planned(relay('outbound', {}, { uid: 'another' }));
+    assert.deepEqual(
+      plan.delete?.map(({ name }) => name),
+      ['outbound-ca', 'outbound-tls'],
+    );
+    assert.deepEqual(
+      plan.create?.map(({ name }) => name),
+      ['outbound-ca'],
+    );
+  });
+});
+
+describe('what replicas report', () => {
+  const hash = (): string => planned().relay?.configHash ?? '';
+  const cases: readonly (readonly [string, string, string, () => RelayReplica[]])[] = [
+    [
+      'makes the relay Programmed when all have its config',
+      'Programmed',
+      'Programmed',
+      () => [replica(0, { configHash: hash() })],
+    ],
+    [
+      'leaves it pending while one has another',
+      'Programmed',
+      'Pending',
+      () => [replica(0, { configHash: hash() }), replica(1, { configHash: 'before' })],
+    ],
+    [
+      'tells why a replica does not run',
+      'Programmed',
+      'AddressInUse',
+      () => [replica(0, { state: 'Unready', problem: { reason: 'AddressInUse', message: 'port 2587' } })],
+    ],
+    ['does not count before one is ready', 'Programmed', 'NoReadyReplica', () => [replica(0, { state: 'Starting' })]],
+    ['makes it Ready', 'Ready', 'Ready', () => [replica(0, { configHash: hash() })]],
+    ['tells that one drains', 'Draining', 'ReplicasLeaving', () => [replica(0), replica(1, { state: 'Draining' })]],
+    [
+      'tells of mail that nobody delivers',
+      'QueueHealthy',
+      'StrandedQueue',
+      () => [replica(0), replica(1, { state: 'Stopped', queued: true })],
+    ],
+    [
+      'is content with an empty spool that is kept',
+      'QueueHealthy',
+      'QueuesServed',
+      () => [replica(0), replica(1, { state: 'Stopped', queued: false })],
+    ],
+  ];
+  for (const [sentence, type, reason, replicas] of cases) {
+    it(sentence, () =>
+      assert.equal(condition(planned(relay('outbound'), { replicas: replicas() }), type)?.reason, reason),
+    );
+  }
+});
+
+describe('a relay that is deleted', () => {
+  it('is drained, and its finalizer goes only with its replicas', () => {
+    const plan = planned(relay('outbound', {}, { deletionTimestamp: '2026-03-01T12:00:00Z' }));
+    assert.deepEqual(plan.removeRelay, { drainTimeoutMs: 600_000 });
+    assert.equal(plan.finalizer, false);
+    assert.equal(plan.relay, undefined);
+    assert.equal(condition(plan, 'Draining')?.reason, 'Deleting');
+  });
+});
