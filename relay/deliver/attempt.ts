@@ -78,7 +78,7 @@ async function attemptHop(context: AttemptContext, hop: NextHop, group: Group): 
 }
 
 /** Hosts in the order in which they are tried, and what it means when none of them has an address. */
-type Candidates = { readonly hosts: readonly Candidate[]; readonly unreachable: Judgement };
+type Candidates = { readonly hosts: readonly Candidate[]; readonly unreachable: () => Judgement };
 
 async function candidatesOf({ config, dns, random }: AttemptContext, hop: NextHop): Promise<Candidates | Judgement> {
   const { settings } = config.current();
@@ -90,15 +90,15 @@ async function candidatesOf({ config, dns, random }: AttemptContext, hop: NextHo
       addresses: () => dns.systemAddresses(host),
     }));
     // A smarthost without an address is a fault of ours or of its network, never a reason to bounce.
-    const names = hosts.map(({ host }) => host).join(', ');
-    return { hosts, unreachable: judgeFailure(new HostFailure('dns', names, 'no address')) };
+    const names = (): string => hosts.map(({ host }) => host).join(', ');
+    return { hosts, unreachable: () => judgeFailure(new HostFailure('dns', names(), 'no address')) };
   }
   const answer = await findMx(dns, hop.domain, settings.hostname, random);
   if ('reply' in answer) return judgeReply(answer.reply);
   const { port } = settings.delivery.direct;
   return {
     hosts: answer.hosts.map(({ host, addresses }) => ({ host, port, mode: MX_TLS, addresses })),
-    unreachable: judgeReply(answer.unreachable),
+    unreachable: () => judgeReply(answer.unreachable),
   };
 }
 
@@ -117,7 +117,7 @@ async function offerInTurn(
     if (!outcome) return undefined;
     failure = outcome;
   }
-  return failure ? judgeFailure(failure) : unreachable;
+  return failure ? judgeFailure(failure) : unreachable();
 }
 
 /** Each address of each host in order, those that were down a short while ago last; or why a host has none now. */

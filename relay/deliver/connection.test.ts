@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { SELF_SIGNED } from '../../test/harness/certificate.ts';
-import { at, Destination, type DestinationOptions, drop, hang } from '../../test/harness/destination.ts';
+import { at, Destination, type DestinationOptions, drop, first, hang } from '../../test/harness/destination.ts';
 import { type FailureStage, HostFailure } from './classify.ts';
 import { type Connection, connect, TIMEOUTS, type Transaction } from './connection.ts';
 import type { TlsPlan } from './tls-policy.ts';
@@ -66,6 +66,19 @@ test('a connection carries one message after another', async () => {
   connection.quit();
   assert.equal((await destination.received(3)).length, 3);
   assert.equal(destination.connections.length, 1);
+});
+
+test('a connection carries on after a transaction that was refused half-way', async () => {
+  for (const extensions of [['PIPELINING'], []]) {
+    for (const moment of ['mail', 'rcpt', 'data', 'dot'] as const) {
+      await using destination = await Destination.start({ extensions, react: first(1, at(moment, '451 4.3.0 Later')) });
+      const connection = await open(destination);
+      await connection.send(message);
+      const { replies } = await connection.send(message);
+      assert.equal(replies.get('bob@dest.test')?.code, 250, moment);
+      connection.destroy();
+    }
+  }
 });
 
 const long = Buffer.from(`Subject: x\r\n\r\n${'.line that starts with a dot\r\n'.repeat(40_000)}`);
@@ -229,6 +242,18 @@ test('a port without a server fails at connect', async () => {
     connect(target, { hostname: 'relay.example.test', tls: CLEAR, timeouts: TIMEOUTS, signal }),
     (error: unknown) => failsAt('connect')(error) && error instanceof Error && /ECONNREFUSED/.test(error.message),
   );
+});
+
+test('connections under way end when delivery stops', async () => {
+  await using destination = await Destination.start({ react: at('greeting', hang) });
+  const stopping = new AbortController();
+  const target = { host: 'dest.test', address: '127.0.0.1', port: destination.port };
+  const options = { hostname: 'relay.example.test', tls: CLEAR, timeouts: TIMEOUTS, signal: stopping.signal };
+  const opening = connect(target, options);
+  void destination.until(() => destination.open === 1).then(() => stopping.abort());
+  await assert.rejects(opening, HostFailure);
+  await assert.rejects(connect(target, options), failsAt('connect'));
+  await destination.until(() => destination.open === 0);
 });
 
 test('HELO serves a server that has no EHLO, without extensions', async () => {

@@ -168,22 +168,21 @@ export class Connection {
     clearTimeout(deadline);
     this.#settle = undefined;
     this.#setTimeout(this.#timeouts.command);
+    const silent = session.lastServerResponse === false;
 
     if (contentError !== undefined) return { replies: new Map(), untouched: false, contentError };
-    return this.#resultOf(transaction, envelope.rejectedErrors ?? [], error, response);
+    // Refused between MAIL and the dot, the transaction stays open on the server, and a second MAIL would be an error
+    // (RFC 5321 4.1.4).
+    if (this.usable && (error?.command === 'RCPT TO' || error?.command === 'DATA')) await this.#reset();
+    return this.#resultOf(transaction, { refusals: envelope.rejectedErrors ?? [], error, response, silent });
   }
 
-  #resultOf(
-    transaction: Transaction,
-    refusals: readonly NodemailerError[],
-    error: NodemailerError | undefined,
-    response: string | undefined,
-  ): TransactionResult {
+  #resultOf(transaction: Transaction, { refusals, error, response, silent }: Answers): TransactionResult {
     const { host } = this.target;
     const answer = error ? replyOf(error, host) : parseReply(response ?? '', host);
     const lost = error !== undefined && (answer === undefined || error.command === 'CONN');
     // 421 to MAIL is about the connection (idle for too long, enough messages), not about the message.
-    const untouched = this.#session.lastServerResponse === false || (error?.command === MAIL && answer?.code === 421);
+    const untouched = silent || (error?.command === MAIL && answer?.code === 421);
     if (untouched) return { replies: new Map(), failure: failureOf(host, error, answer), untouched };
 
     const replies = new Map<string, Reply>();
@@ -196,6 +195,14 @@ export class Connection {
     if (unanswered.length > 0 && lost) return { replies, failure: failureOf(host, error, answer), untouched };
     for (const { address } of unanswered) if (answer) replies.set(address, answer);
     return { replies, untouched };
+  }
+
+  async #reset(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<Error | undefined>();
+    this.#settle = resolve;
+    this.#session.reset((error) => resolve(error ?? undefined));
+    if (await promise) this.destroy();
+    this.#settle = undefined;
   }
 
   /** Says QUIT and closes, within a bounded time. */
@@ -229,6 +236,17 @@ export class Connection {
     const socket = this.#session._socket;
     if (socket) socket.setTimeout(ms);
   }
+}
+
+/** What nodemailer tells of a transaction. */
+interface Answers {
+  /** Of single recipients. */
+  readonly refusals: readonly NodemailerError[];
+  readonly error: NodemailerError | undefined;
+  /** To the final dot. */
+  readonly response: string | undefined;
+  /** The server said nothing at all. */
+  readonly silent: boolean;
 }
 
 /** SMTPConnection with the parameters of MAIL and RCPT that the transaction names, for each recipient its own. */

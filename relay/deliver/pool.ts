@@ -2,6 +2,7 @@
  * Connections kept for the next message. How many are open to a destination at once is decided by the scheduler, which
  * runs no more attempts than that; an idle connection is one that an attempt just gave back.
  */
+import { setMaxListeners } from 'node:events';
 import { LRUCache } from 'lru-cache';
 import { HostFailure } from './classify.ts';
 import { type Connection, type ConnectOptions, connect, type Timeouts } from './connection.ts';
@@ -47,6 +48,7 @@ export class Pool {
   constructor(timeouts: Timeouts, limits: PoolLimits = POOL_LIMITS) {
     this.#timeouts = timeouts;
     this.#limits = limits;
+    setMaxListeners(0, this.#ended.signal);
   }
 
   /**

@@ -172,6 +172,7 @@ class Session implements ConnectionRecord {
   #inData = false;
   /** Bytes of #input in which there is no end of the message. */
   #searched = 0;
+  #inTransaction = false;
   #from = '';
   #mailParameters = '';
   #to: string[] = [];
@@ -282,14 +283,16 @@ class Session implements ConnectionRecord {
   }
 
   async #mail(argument: string): Promise<void> {
-    this.#reset();
+    if (this.#inTransaction) return this.#write('503 5.5.1 Nested MAIL');
     const [, from = '', parameters = ''] = /^FROM:<([^>]*)>\s*(.*)$/i.exec(argument) ?? [];
     if (!isPositive(await this.#answer('mail', argument, '250 2.1.0 OK'))) return;
+    this.#inTransaction = true;
     this.#from = from;
     this.#mailParameters = parameters;
   }
 
   async #rcpt(argument: string): Promise<void> {
+    if (!this.#inTransaction) return this.#write('503 5.5.1 MAIL first');
     const [, to = '', parameters = ''] = /^TO:<([^>]*)>\s*(.*)$/i.exec(argument) ?? [];
     if (!isPositive(await this.#answer('rcpt', argument, '250 2.1.5 OK'))) return;
     this.#to.push(to);
@@ -323,6 +326,7 @@ class Session implements ConnectionRecord {
   }
 
   #reset(): void {
+    this.#inTransaction = false;
     this.#from = '';
     this.#mailParameters = '';
     this.#to = [];
