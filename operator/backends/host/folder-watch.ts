@@ -22,7 +22,6 @@ export class FolderWatch {
   }
 
   start(): void {
-    this.#watch();
     this.#in(0);
   }
 
@@ -42,32 +41,24 @@ export class FolderWatch {
 
   async #lookNow(): Promise<void> {
     this.#again = false;
+    // Anew each time, and before the look: a folder that was moved away or mounted over is no longer the one watched.
+    this.#watch();
     const againMs = await this.#look();
     this.#looking = undefined;
     if (this.#stopped) return;
-    // The folder may have been made anew since the last look.
-    if (!this.#watcher) this.#watch();
     this.#in(this.#again ? GATHER_MS : Math.min(againMs ?? POLL_MS, POLL_MS));
   }
 
   #watch(): void {
+    this.#watcher?.close();
     try {
-      const watcher = watch(this.#folder, { persistent: false });
-      watcher.on('change', (event, name) => {
-        // The folder itself was moved or removed: the watcher goes on with what is no longer there.
-        if (event === 'rename' && name === null) this.#unwatch(watcher);
-        this.#changed();
-      });
-      watcher.on('error', () => this.#unwatch(watcher));
-      this.#watcher = watcher;
+      this.#watcher = watch(this.#folder, { persistent: false });
+      this.#watcher.on('change', () => this.#changed());
+      this.#watcher.on('error', () => this.#watcher?.close());
     } catch {
       // There is no folder now; the poll finds it when there is.
+      this.#watcher = undefined;
     }
-  }
-
-  #unwatch(watcher: FSWatcher): void {
-    watcher.close();
-    if (this.#watcher === watcher) this.#watcher = undefined;
   }
 
   #changed(): void {

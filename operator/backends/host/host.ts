@@ -95,7 +95,7 @@ interface Parts {
 }
 
 function assemble({ manifests, objects, secrets, relays, source, log, lock, stop }: Parts): HostBackend {
-  const watch = new FolderWatch(manifests, async () => {
+  const look = async (): Promise<number | undefined> => {
     try {
       return await source.look();
     } catch (err) {
@@ -103,7 +103,8 @@ function assemble({ manifests, objects, secrets, relays, source, log, lock, stop
       log.error({ err }, 'the manifests could not be taken in, will be tried again');
       return undefined;
     }
-  });
+  };
+  const watch = new FolderWatch(manifests, look);
   return {
     objects,
     secrets,
@@ -114,7 +115,7 @@ function assemble({ manifests, objects, secrets, relays, source, log, lock, stop
     start: async () => {
       await relays.start(stop);
       // What is taken must have stood still, at the start too.
-      for (let looks = 0; looks < FIRST_LOOKS && (await source.look()) === SETTLE_MS; looks++) await sleep(SETTLE_MS);
+      for (let looks = 0; looks < FIRST_LOOKS && (await look()) === SETTLE_MS; looks++) await sleep(SETTLE_MS);
       watch.start();
     },
     stop: async () => {

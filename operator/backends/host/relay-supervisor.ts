@@ -149,7 +149,8 @@ export class RelaySupervisor {
     const { running, how, failures, queued } = this.#placeOf(ordinal);
     const status = running?.replica.status;
     const state = this.#stateOf(ordinal);
-    const knownQueued = running ? queued : (this.#drains.of(ordinal)?.queued ?? queued);
+    // What a wanted replica holds changes all the time: its own metrics tell of it.
+    const told = this.#wantedHere(ordinal) ? undefined : (queued ?? this.#drains.of(ordinal)?.queued);
     const outdated = this.#wantedHere(ordinal) && running?.signature !== this.#signature();
     const failed = !running && failures > 0 && state !== 'Stopped';
     const problem =
@@ -160,7 +161,7 @@ export class RelaySupervisor {
       state,
       rejected: status?.rejected ?? [],
       ...(status && { version: status.version, configHash: status.configHash }),
-      ...(knownQueued !== undefined && { queued: knownQueued }),
+      ...(told !== undefined && { queued: told }),
       ...(problem && { problem }),
     };
   }
@@ -263,7 +264,9 @@ export class RelaySupervisor {
       place.startAfterMs = 0;
       this.#machine.log[orderly ? 'info' : 'warn'](fields, `replica ${how}`);
       const drain = this.#drains.of(ordinal);
-      if (drain) this.#settle(ordinal, drain.sinceMs, replica.drained ? false : place.queued);
+      // A session that was open when it was told to end may have left a message: then it is drained once more.
+      const timeIsOver = drain !== undefined && nowMs - drain.sinceMs >= this.#wanted.drainTimeoutMs;
+      if (drain && (timeIsOver || place.queued === false)) this.#settle(ordinal, drain.sinceMs, place.queued);
     } else {
       place.failures = nowMs - startedMs >= STABLE_MS ? 1 : place.failures + 1;
       place.how = how;

@@ -17,13 +17,12 @@ export class HostRelays implements Relays {
   constructor(state: string, machine: Machine) {
     this.#state = state;
     this.#machine = machine;
+    makeFolder(path.join(state, 'run'));
   }
 
   /** Waits, up to the grace time, for replicas that a killed supervisor left. */
   async start(stop: AbortSignal): Promise<void> {
-    const run = path.join(this.#state, 'run');
-    makeFolder(run);
-    await awaitFormerReplicas(run, this.#machine.graceMs, this.#machine.log, stop);
+    await awaitFormerReplicas(path.join(this.#state, 'run'), this.#machine.graceMs, this.#machine.log, stop);
   }
 
   async apply(group: RelayGroup): Promise<void> {

@@ -94,6 +94,8 @@ export class Replica {
     if (this.#stopping) return;
     this.#stopping = true;
     this.#child.kill('SIGTERM');
+    // What it tells last is what is known of the spool it leaves.
+    if (!this.#over) this.#ask(EAGER_MS);
     this.#kill = setTimeout(() => this.kill(), graceMs);
   }
 
@@ -119,7 +121,7 @@ export class Replica {
       if (this.#silent >= SILENT) this.#status = undefined;
     }
     if (this.#over) return;
-    const eager = performance.now() < this.#eagerUntilMs || this.#drainedPolls === 1;
+    const eager = performance.now() < this.#eagerUntilMs || this.#drainedPolls === 1 || this.#stopping;
     this.#ask(eager ? EAGER_MS : STEADY_MS);
     if (!isDeepStrictEqual(before, { status: this.#status, drained: this.drained })) this.#changed();
   }

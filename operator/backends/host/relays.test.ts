@@ -1,0 +1,455 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import net, { type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { RelayGroup, RelayReplica } from '../../backend.ts';
+import type { Log } from './log.ts';
+import { Ports } from './ports.ts';
+import { HostRelays } from './relays.ts';
+
+const KEY = { namespace: 'default', name: 'outbound' };
+const REPLICA = fileURLToPath(new URL('./fixtures/replica.ts', import.meta.url));
+const DEADLINE_MS = 20_000;
+
+interface Wish {
+  readonly replicas?: number;
+  readonly ports: readonly number[];
+  readonly drainTimeoutMs?: number;
+  readonly edit?: string;
+}
+
+function group({ replicas = 1, ports, drainTimeoutMs = 600_000, edit = '' }: Wish): RelayGroup {
+  const listeners = ports.map((port, index) => ({ name: `listener-${index}`, port }));
+  const settings = JSON.stringify({
+    listeners: listeners.map((listener) => ({
+      ...listener,
+      protocol: 'Submission',
+      tls: 'Required',
+      exemptNetworks: [],
+    })),
+    monitoring: { port: 9465 },
+    edit,
+  });
+  const hash = createHash('sha256').update(settings).digest('hex');
+  const index = JSON.stringify({ formatVersion: 1, replicas, documents: { 'settings.json': hash } });
+  return {
+    ...KEY,
+    uid: 'u1',
+    replicas,
+    listeners,
+    monitoringPort: 9465,
+    drainTimeoutMs,
+    documents: new Map([
+      ['index.json', index],
+      ['settings.json', settings],
+    ]),
+    configHash: createHash('sha256').update(index).digest('hex'),
+  };
+}
+
+class Scene {
+  readonly state = mkdtempSync(path.join(tmpdir(), 'relays-'));
+  readonly lines: string[] = [];
+  relays!: HostRelays;
+
+  constructor(t: TestContext) {
+    this.restart();
+    t.after(async () => {
+      this.relays.kill();
+      await this.relays.stop();
+      rmSync(this.state, { recursive: true });
+    });
+  }
+
+  /** As a new process finds the state folder. */
+  restart(graceMs = 5_000): void {
+    const say = (fields: object, message: string): void => void this.lines.push(`${message} ${JSON.stringify(fields)}`);
+    const log: Log = { debug: say, info: say, warn: say, error: say };
+    const program = [process.execPath, REPLICA] as const;
+    this.relays = new HostRelays(this.state, {
+      ports: new Ports('127.0.0.1'),
+      program,
+      listenAddress: '127.0.0.1',
+      graceMs,
+      log,
+      nowMs: Date.now,
+    });
+  }
+
+  /** Writes a word for the replica into its spool folder. */
+  tell(ordinal: number, name: string, content = ''): void {
+    mkdirSync(this.spool(ordinal), { recursive: true });
+    writeFileSync(path.join(this.spool(ordinal), name), content);
+  }
+
+  spool(ordinal: number): string {
+    return path.join(this.state, 'spool/default/outbound', String(ordinal));
+  }
+
+  states(): string {
+    return this.relays
+      .observe(KEY)
+      .map(({ state, queued }) => `${state}${queued === undefined ? '' : queued ? '+mail' : ''}`)
+      .join(' ');
+  }
+
+  /** Waits until the replicas are as they should be; each change is told by the watch. */
+  async until(expected: string | ((replicas: readonly RelayReplica[]) => boolean)): Promise<void> {
+    const holds = (): boolean =>
+      typeof expected === 'string' ? this.states() === expected : expected(this.relays.observe(KEY));
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.relays.watch(() => holds() && resolve());
+    if (holds()) return;
+    await Promise.race([
+      promise,
+      pause(DEADLINE_MS, undefined, { ref: false }).then(() => {
+        throw new Error(`never came: ${String(expected)}; replicas are ${JSON.stringify(this.relays.observe(KEY))}`);
+      }),
+    ]);
+  }
+}
+
+async function freePorts(count: number): Promise<readonly number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = net.createServer().listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      return server;
+    }),
+  );
+  const ports = servers.map((server) => (server.address() as AddressInfo).port);
+  await Promise.all(servers.map((server) => once(server.close(), 'close')));
+  return ports;
+}
+
+/** The first line of the server, or the code of the error. */
+function greeting(port: number): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, '127.0.0.1');
+    let text = '';
+    socket.on('data', (data) => {
+      text += data;
+    });
+    socket.on('error', (error) => resolve('code' in error ? String(error.code) : error.message));
+    socket.on('close', () => resolve(text.trim()));
+  });
+}
+
+/** Connects again and again until it is told to end; tells the greetings. */
+function clients(port: number): { end(): Promise<readonly string[]> } {
+  let ended = false;
+  const run = async (): Promise<readonly string[]> => {
+    const greetings: string[] = [];
+    while (!ended) greetings.push(await greeting(port));
+    return greetings;
+  };
+  const running = Promise.all([run(), run()]);
+  return {
+    end: async () => {
+      ended = true;
+      return (await running).flat();
+    },
+  };
+}
+
+const pidOf = (text: string): number => Number(text.split(' ')[2]);
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+test('replicas run by the config, share the port, and tell what they do', async (t) => {
+  const scene = new Scene(t);
+  const ports = await freePorts(1);
+  const wanted = group({ replicas: 2, ports });
+  await scene.relays.apply(wanted);
+  await scene.until('Ready Ready');
+  assert.deepEqual(
+    scene.relays.observe(KEY).map(({ version, configHash }) => [version, configHash]),
+    [0, 1].map(() => ['0.1.0', wanted.configHash]),
+  );
+  assert.match(await greeting(ports[0] ?? 0), /^220 [01] \d+$/);
+});
+
+test('a replica is given the arguments of its ordinal and nothing of our environment', async (t) => {
+  process.env.SMTP_PASSWORD = 'secret';
+  t.after(() => {
+    delete process.env.SMTP_PASSWORD;
+  });
+  const scene = new Scene(t);
+  await scene.relays.apply(group({ replicas: 2, ports: await freePorts(2) }));
+  await scene.until('Ready Ready');
+  const read = (name: string): unknown => JSON.parse(readFileSync(path.join(scene.spool(1), name), 'utf8'));
+  assert.deepEqual(read('arguments.json'), [
+    'relay',
+    ...['--config', path.join(scene.state, 'config/default/outbound')],
+    ...['--spool', scene.spool(1), '--ordinal', '1'],
+    ...['--admin', path.join(scene.state, 'run/default.outbound-1.sock')],
+    ...['--monitoring', '127.0.0.1:9466', '--supervised', '--listen-address', '127.0.0.1'],
+    ...['--inherit', 'listener-0=4', '--inherit', 'listener-1=5'],
+  ]);
+  assert.equal((read('environment.json') as Record<string, string>).SMTP_PASSWORD, undefined);
+  assert.equal((read('environment.json') as Record<string, string>).PATH, process.env.PATH);
+});
+
+test('an edit of the config reaches the running process', async (t) => {
+  const scene = new Scene(t);
+  const ports = await freePorts(1);
+  await scene.relays.apply(group({ ports }));
+  await scene.until('Ready');
+  const before = await greeting(ports[0] ?? 0);
+  const edited = group({ ports, edit: 'other' });
+  await scene.relays.apply(edited);
+  await scene.until(([replica]) => replica?.configHash === edited.configHash);
+  assert.equal(await greeting(ports[0] ?? 0), before);
+});
+
+test('a replica that is killed is started again, and no connection is refused meanwhile', async (t) => {
+  const scene = new Scene(t);
+  const ports = await freePorts(1);
+  const [port = 0] = ports;
+  await scene.relays.apply(group({ ports }));
+  await scene.until('Ready');
+  const pid = pidOf(await greeting(port));
+  process.kill(pid, 'SIGKILL');
+  await scene.until('Unready');
+  const waiting = greeting(port);
+  await scene.until('Ready');
+  assert.match(await waiting, /^220 0 \d+$/);
+  assert.notEqual(pidOf(await waiting), pid);
+});
+
+test('a replica that cannot start is told, and is tried again with growing pauses', async (t) => {
+  const scene = new Scene(t);
+  scene.tell(0, 'crash');
+  await scene.relays.apply(group({ ports: await freePorts(1) }));
+  await scene.until(([replica]) => replica?.problem?.reason === 'ReplicaFailed');
+  assert.match(
+    scene.relays.observe(KEY)[0]?.problem?.message ?? '',
+    /replica 0 ended with code 3; it is started again/,
+  );
+  rmSync(path.join(scene.spool(0), 'crash'));
+  await scene.until('Ready');
+  assert.match(scene.lines.join('\n'), /"retryMs":0.*"retryMs":1000/s);
+});
+
+test('other listeners replace replicas one by one, and no connection to a kept port is refused', async (t) => {
+  const scene = new Scene(t);
+  const [kept = 0, old = 0, added = 0] = await freePorts(3);
+  await scene.relays.apply(group({ replicas: 2, ports: [kept, old] }));
+  await scene.until('Ready Ready');
+  const busy = clients(kept);
+  const running: number[] = [];
+  scene.relays.watch(() => running.push(scene.relays.observe(KEY).filter(({ state }) => state === 'Ready').length));
+  const wanted = group({ replicas: 2, ports: [kept, added] });
+  await scene.relays.apply(wanted);
+  await scene.until(
+    (replicas) =>
+      scene.lines.filter((line) => line.startsWith('replica started')).length === 4 &&
+      replicas.every(({ state }) => state === 'Ready'),
+  );
+  const greetings = await busy.end();
+  assert.deepEqual([...new Set(greetings.map((text) => text.slice(0, 4)))], ['220 ']);
+  assert.ok(greetings.length > 0 && new Set(greetings).size >= 3, 'old and new replicas were met');
+  assert.equal(Math.min(...running), 1);
+  assert.match(await greeting(added), /^220 /);
+  assert.equal(await greeting(old), 'ECONNREFUSED');
+});
+
+test('a replica that is no longer wanted drains, ends when it is empty, and is taken up again', async (t) => {
+  const scene = new Scene(t);
+  const ports = await freePorts(1);
+  scene.tell(1, 'messages', '3');
+  await scene.relays.apply(group({ replicas: 2, ports }));
+  await scene.until('Ready Ready');
+  await scene.relays.apply(group({ replicas: 1, ports }));
+  await scene.until(
+    ([, replica]) => replica?.state === 'Draining' && replica.configHash === group({ replicas: 1, ports }).configHash,
+  );
+  scene.tell(1, 'messages', '0');
+  await scene.until('Ready Stopped');
+  assert.ok(existsSync(scene.spool(1)));
+  await scene.relays.apply(group({ replicas: 2, ports }));
+  await scene.until('Ready Ready');
+});
+
+test('a drain that takes too long is ended, and its mail is shown and kept for the next replica of the ordinal', async (t) => {
+  const scene = new Scene(t);
+  const ports = await freePorts(1);
+  scene.tell(1, 'messages', '3');
+  await scene.relays.apply(group({ replicas: 2, ports }));
+  await scene.until('Ready Ready');
+  await scene.relays.apply(group({ replicas: 1, ports, drainTimeoutMs: 300 }));
+  await scene.until('Ready Stopped+mail');
+  await scene.relays.stop();
+  scene.restart();
+  await scene.relays.apply(group({ replicas: 1, ports }));
+  await scene.until('Ready Stopped+mail');
+  await scene.relays.apply(group({ replicas: 2, ports }));
+  await scene.until('Ready Ready');
+});
+
+test('a drain that was interrupted goes on after a restart', async (t) => {
+  const scene = new Scene(t);
+  const ports = await freePorts(1);
+  scene.tell(1, 'messages', '3');
+  await scene.relays.apply(group({ replicas: 2, ports }));
+  await scene.until('Ready Ready');
+  await scene.relays.apply(group({ replicas: 1, ports }));
+  await scene.until('Ready Draining+mail');
+  await scene.relays.stop();
+  scene.restart();
+  await scene.relays.apply(group({ replicas: 1, ports }));
+  await scene.until('Ready Draining+mail');
+  scene.tell(1, 'messages', '0');
+  await scene.until('Ready Stopped');
+});
+
+test('a relay that is removed drains all replicas first; config and port go, spools stay', async (t) => {
+  const scene = new Scene(t);
+  const ports = await freePorts(1);
+  scene.tell(0, 'messages', '3');
+  await scene.relays.apply(group({ ports }));
+  await scene.until('Ready');
+  assert.equal(await scene.relays.remove(KEY, 600_000), false);
+  await scene.until('Draining+mail');
+  // Also over a restart: nothing applies the relay any more.
+  await scene.relays.stop();
+  scene.restart();
+  assert.equal(await scene.relays.remove(KEY, 600_000), false);
+  await scene.until('Draining+mail');
+  scene.tell(0, 'messages', '0');
+  await scene.until('Stopped');
+  assert.equal(await scene.relays.remove(KEY, 600_000), true);
+  assert.deepEqual(scene.relays.observe(KEY), []);
+  assert.equal(existsSync(path.join(scene.state, 'config/default/outbound')), false);
+  assert.ok(existsSync(scene.spool(0)));
+  assert.equal(await greeting(ports[0] ?? 0), 'ECONNREFUSED');
+  assert.equal(await scene.relays.remove(KEY, 600_000), true);
+});
+
+test('a port that another program holds is told, and had when it is free', async (t) => {
+  const scene = new Scene(t);
+  const other = net.createServer().listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  const { port } = other.address() as AddressInfo;
+  await scene.relays.apply(group({ ports: [port] }));
+  assert.equal(scene.relays.observe(KEY)[0]?.problem?.reason, 'AddressInUse');
+  await once(other.close(), 'close');
+  await scene.until(([replica]) => replica?.state === 'Ready' && replica.problem === undefined);
+});
+
+test('running replicas go on while a new port cannot be had', async (t) => {
+  const scene = new Scene(t);
+  const other = net.createServer().listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  const [port = 0] = await freePorts(1);
+  await scene.relays.apply(group({ ports: [port] }));
+  await scene.until('Ready');
+  const before = await greeting(port);
+  await scene.relays.apply(group({ ports: [port, (other.address() as AddressInfo).port] }));
+  await scene.until(([replica]) => replica?.state === 'Ready' && replica.problem?.reason === 'AddressInUse');
+  assert.equal(await greeting(port), before);
+  await once(other.close(), 'close');
+  await scene.until(([replica]) => replica?.state === 'Ready' && replica.problem === undefined);
+});
+
+test('stopping ends every replica, one that does not listen too, and closes the ports', async (t) => {
+  const scene = new Scene(t);
+  const ports = await freePorts(1);
+  scene.restart(500);
+  scene.tell(1, 'stubborn');
+  await scene.relays.apply(group({ replicas: 2, ports }));
+  await scene.until('Ready Ready');
+  const pids = scene.lines.flatMap((line) => /replica started .*"pid":(\d+)/.exec(line)?.[1] ?? []).map(Number);
+  assert.equal(pids.length, 2);
+  await scene.relays.stop();
+  assert.deepEqual(pids.map(isAlive), [false, false]);
+  assert.equal(await greeting(ports[0] ?? 0), 'ECONNREFUSED');
+  assert.match(scene.lines.join('\n'), /replica did not end in time: was ended by SIGKILL/);
+});
+
+test('replicas of a supervisor that is killed end by themselves, and the next supervisor waits for them', async (t) => {
+  const scene = new Scene(t);
+  const ports = await freePorts(1);
+  const [port = 0] = ports;
+  scene.tell(0, 'slow', '500');
+  const { documents, ...rest } = group({ ports });
+  const supervisor = spawn(
+    process.execPath,
+    [
+      '--input-type=module-typescript',
+      '-e',
+      SUPERVISOR,
+      scene.state,
+      REPLICA,
+      JSON.stringify({ ...rest, documents: [...documents] }),
+    ],
+    { stdio: ['ignore', 'inherit', 'inherit'] },
+  );
+  t.after(() => supervisor.kill('SIGKILL'));
+  const socket = path.join(scene.state, 'run/default.outbound-0.sock');
+  while (!existsSync(socket)) await pause(20);
+  const former = pidOf(await greeting(port));
+  supervisor.kill('SIGKILL');
+  await once(supervisor, 'exit');
+  assert.ok(isAlive(former));
+  await scene.relays.start(new AbortController().signal);
+  assert.match(scene.lines.join('\n'), /waiting for the replicas of a former process to end.*default\.outbound-0/);
+  await scene.relays.apply(group({ ports }));
+  await scene.until('Ready');
+  assert.notEqual(pidOf(await greeting(port)), former);
+});
+
+const at = (file: string): string => JSON.stringify(new URL(file, import.meta.url).href);
+const SUPERVISOR = `
+import { HostRelays } from ${at('./relays.ts')};
+import { Ports } from ${at('./ports.ts')};
+const [state, replica, group] = process.argv.slice(1);
+const quiet = () => {};
+const relays = new HostRelays(state, {
+  ports: new Ports('127.0.0.1'), program: [process.execPath, replica], graceMs: 5000, nowMs: Date.now,
+  log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+});
+await relays.start(new AbortController().signal);
+const { documents, ...rest } = JSON.parse(group);
+await relays.apply({ ...rest, documents: new Map(documents) });
+`;
+
+test('a state folder whose path is too long for sockets is told', async (t) => {
+  const scene = new Scene(t);
+  const name = 'x'.repeat(40);
+  const long = { ...group({ ports: await freePorts(1) }), namespace: 'y'.repeat(63), name };
+  await scene.relays.apply(long);
+  const [replica] = scene.relays.observe(long);
+  assert.equal(replica?.problem?.reason, 'StatePathTooLong');
+  assert.match(replica.problem.message, /bytes too long .*choose a shorter --state or name/);
+});
+
+test('a message that arrives while a drained replica ends is drained too', async (t) => {
+  const scene = new Scene(t);
+  const ports = await freePorts(1);
+  scene.tell(1, 'slow', '1000');
+  await scene.relays.apply(group({ replicas: 2, ports }));
+  await scene.until('Ready Ready');
+  await scene.relays.apply(group({ replicas: 1, ports }));
+  while (!scene.lines.some((line) => line.startsWith('replica is told to end'))) await pause(20);
+  scene.tell(1, 'messages', '1');
+  await scene.until('Ready Draining+mail');
+  while (scene.lines.filter((line) => line.startsWith('replica started')).length < 3) await pause(20);
+  assert.equal(scene.states(), 'Ready Draining+mail');
+  scene.tell(1, 'messages', '0');
+  await scene.until('Ready Stopped');
+});
