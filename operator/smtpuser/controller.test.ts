@@ -109,7 +109,7 @@ describe('the credential of a user', () => {
   });
 
   it('leads to the first listener with STARTTLS where there is none with TLS from the first byte', async () => {
-    const listener = { protocol: 'Submission', auth: { exemptNetworks: [] } } as const;
+    const listener = { protocol: 'Submission' as const, auth: { exemptNetworks: [] } };
     const starttls = relay('outbound', {
       listeners: [
         { ...listener, name: 'local', port: 2525, tls: 'Optional' },
