@@ -91,6 +91,7 @@ export interface RelayReplica {
 }
 
 export interface Relays {
+  /** Asked at each reconcile: the same group again changes nothing. */
   apply(group: RelayGroup): Promise<void>;
   observe(key: ObjectKey): readonly RelayReplica[];
   /** Drains and ends all replicas; resolves true once none is left. Asked again until then. */
