@@ -59,9 +59,9 @@ export async function sink({ listen, state, json, signal, out }: SinkOptions): P
           callback(Object.assign(new Error('message is too large'), { responseCode: 552 }));
           return;
         }
-        callback(null, 'taken');
         const { mailFrom, rcptTo } = session.envelope;
         const to = rcptTo.map(({ address }) => address);
+        callback(null, 'taken');
         void examine(Buffer.concat(chunks), mailFrom ? mailFrom.address : '', to, state).then(
           (arrival) => out.write(json ? `${JSON.stringify(arrival)}\n` : readable(arrival)),
           (error: unknown) => out.write(`could not be examined: ${String(error)}\n`),

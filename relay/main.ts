@@ -110,7 +110,11 @@ export async function runRelay(options: RelayOptions): Promise<void> {
     await receiver.listen(listener.name, fd === undefined ? { port: listener.port, ...host } : { fd });
   }
   listening = true;
-  log.log('info', 'relay started', { version: packageJson.version, spool: spool.spoolId, config: config.current().hash });
+  log.log('info', 'relay started', {
+    version: packageJson.version,
+    spool: spool.spoolId,
+    config: config.current().hash,
+  });
 
   const reason = await stopped;
   stopping = true;
@@ -120,6 +124,8 @@ export async function runRelay(options: RelayOptions): Promise<void> {
   await spool.close();
   await Promise.all([admin.close(), monitoring.close()]);
   log.log('info', 'relay stopped');
+  // The channel to the supervisor would keep the process alive.
+  if (process.connected) process.disconnect?.();
 }
 
 /** Resolves with the reason to stop. */
