@@ -53,5 +53,5 @@ export interface Observer {
   message(event: MessageEvent): void;
   session(event: SessionEvent): void;
   /** Anything else that a person should know; fields must be free of secrets. */
-  log(level: 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>): void;
+  readonly log: (level: 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>) => void;
 }

@@ -63,8 +63,8 @@ function read(...chunks: string[]) {
       return undefined;
     },
   });
-  for (const chunk of chunks) reader.push(Buffer.from(chunk, 'latin1'));
-  reader.end();
+  for (const chunk of chunks) void reader.push(Buffer.from(chunk, 'latin1'));
+  void reader.end();
   return { reader, text: Buffer.concat(written).toString('latin1') };
 }
 

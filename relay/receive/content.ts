@@ -18,9 +18,9 @@ export interface ContentOptions {
   /** Most bytes that the client may send. */
   readonly maxBytes: number;
   readonly nowMs: number;
-  judgeHeader(fields: readonly HeaderField[]): Verdict;
+  readonly judgeHeader: (fields: readonly HeaderField[]) => Verdict;
   /** Takes stored content; a promise asks to wait. */
-  write(chunk: Buffer): Promise<void> | undefined;
+  readonly write: (chunk: Buffer) => Promise<void> | undefined;
 }
 
 /** More than any real header; held in memory until its blank line has come. */

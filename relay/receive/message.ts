@@ -16,7 +16,7 @@ export interface Transaction {
   readonly envelope: Envelopes;
   readonly smtputf8: boolean;
   /** The address as it goes on: domain as A-labels. */
-  addressOf(address: SMTPServerAddress): string;
+  readonly addressOf: (address: SMTPServerAddress) => string;
 }
 
 const UNAVAILABLE: Rejection = {
