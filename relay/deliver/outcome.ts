@@ -55,7 +55,7 @@ export function settle(
       ...(state === 'deferred' && { nextMs }),
     });
   }
-  const waiting = remaining.some((recipient) => judgements.has(recipient));
+  const waiting = events.some(({ event }) => event === 'deferred');
   return { outcome: { delivery: delivery.id, attempts, remaining, dueMs: waiting ? nextMs : nowMs }, failed, events };
 }
 
