@@ -185,10 +185,13 @@ describe('with a standalone that runs', () => {
     const records = { server: `127.0.0.1:${port}` };
     const [message] = await destination.received(1);
     const verdicts = await dkimpyVerdicts(message?.data ?? Buffer.alloc(0), records);
-    assert.deepEqual(verdicts.map(({ algorithm, verified, problem }) => [algorithm, verified, problem]).sort(), [
-      ['ed25519-sha256', true, null],
-      ['rsa-sha256', true, null],
-    ]);
+    assert.deepEqual(
+      new Map(verdicts.map(({ algorithm, verified, problem }) => [algorithm, verified || problem])),
+      new Map([
+        ['rsa-sha256', true],
+        ['ed25519-sha256', true],
+      ]),
+    );
     const client = { address: '192.0.2.10', sender: 'hello@example.test', helo: 'relay.example.test' };
     assert.equal((await pyspfResult(client, records)).result, 'pass');
     assert.equal(
