@@ -161,7 +161,7 @@ describe('with a standalone that runs', () => {
     while (!listed.stdout.includes('451')) listed = await chasqui(['queue', 'list']);
     assert.match(
       listed.stdout,
-      /default\/outbound-0 .*hello@example.test +late@example.org +1 +in \d+m +451 4.7.1 Come back later/,
+      /default\/outbound-0 .*hello@example.test +late@example.org +1 +in (1h|\d+m) +451 4.7.1 Come back later/,
     );
 
     const [message] = JSON.parse((await chasqui(['queue', 'list', '-o', 'json'])).stdout);
