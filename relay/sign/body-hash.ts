@@ -6,62 +6,76 @@ const LF = 0x0a;
 const SP = 0x20;
 const TAB = 0x09;
 const CRLF = Buffer.from('\r\n');
+const MANY_LINE_ENDS = Buffer.alloc(8192, CRLF);
+/** What makes a stretch of text differ from its canonical form, given that it starts and ends with content. */
+const NOT_CANONICAL = /\t| [ \r]/;
 
 /**
  * Feed it the body, with CRLF line ends only, in chunks of any size.
  *
- * Trailing white space of a line and empty lines at the end of the body do not count, and runs of white space inside a
- * line count as one space; so both are held back until something follows that makes them count.
+ * White space at the end of a line and empty lines at the end of the body do not count, and runs of white space inside
+ * a line count as one space. So the white space at both ends of a chunk is only noted until content follows that makes
+ * it count. What lies between is scanned by the regular expression engine, which is several times faster than a loop
+ * over bytes; most mail is canonical as it stands and is hashed without a copy.
  */
 export class BodyHash {
   readonly #hash = createHash('sha256');
-  /** Line ends that count only when another line with content follows. */
+  /** Line ends since the last content. */
   #lineEnds = 0;
-  #spaces = false;
-  #content = false;
+  /** White space since the last content or line end. */
+  #space = false;
+  #hasContent = false;
 
   update(chunk: Buffer): void {
-    // Start of the run of bytes that are canonical as they stand, or -1.
-    let start = -1;
-    for (let at = 0; at < chunk.length; at++) {
-      const byte = chunk[at];
-      if (byte === CR || byte === LF || byte === SP || byte === TAB) {
-        if (start >= 0) {
-          // One space between words is canonical already: the run goes on, as in most text.
-          const next = chunk[at + 1];
-          if (byte === SP && next !== undefined && next !== SP && next !== TAB && next !== CR) continue;
-          this.#hash.update(chunk.subarray(start, at));
-          start = -1;
-        }
-        this.#space(byte);
-      } else if (start < 0) {
-        this.#flush();
-        start = at;
-      }
-    }
-    if (start >= 0) this.#hash.update(chunk.subarray(start));
+    let start = 0;
+    let end = chunk.length;
+    while (start < end && isSpace(chunk[start])) start += 1;
+    while (start < end && isSpace(chunk[end - 1])) end -= 1;
+    this.#note(chunk, 0, start);
+    if (start === end) return;
+    this.#release();
+    this.#content(chunk, start, end);
+    this.#note(chunk, end, chunk.length);
   }
 
   /** Base64 SHA-256. An empty body hashes as no bytes at all; any other ends with one CRLF. Call it once. */
   digest(): string {
-    if (this.#content) this.#hash.update(CRLF);
+    if (this.#hasContent) this.#hash.update(CRLF);
     return this.#hash.digest('base64');
   }
 
-  #space(byte: number): void {
-    if (byte === LF) {
-      // White space before the line end is dropped.
-      this.#spaces = false;
-      this.#lineEnds += 1;
-    } else if (byte !== CR) {
-      this.#spaces = true;
+  #note(chunk: Buffer, start: number, end: number): void {
+    for (let at = start; at < end; at += 1) {
+      const byte = chunk[at];
+      if (byte === LF) {
+        this.#lineEnds += 1;
+        this.#space = false;
+      } else if (byte !== CR) {
+        this.#space = true;
+      }
     }
   }
 
-  #flush(): void {
-    for (; this.#lineEnds > 0; this.#lineEnds -= 1) this.#hash.update(CRLF);
-    if (this.#spaces) this.#hash.update(' ');
-    this.#spaces = false;
-    this.#content = true;
+  #release(): void {
+    for (; this.#lineEnds > 0; this.#lineEnds -= MANY_LINE_ENDS.length / 2) {
+      this.#hash.update(MANY_LINE_ENDS.subarray(0, 2 * this.#lineEnds));
+    }
+    this.#lineEnds = 0;
+    if (this.#space) this.#hash.update(' ');
+    this.#space = false;
+    this.#hasContent = true;
+  }
+
+  #content(chunk: Buffer, start: number, end: number): void {
+    // latin1 keeps every byte as it is, whatever the charset.
+    const text = chunk.toString('latin1', start, end);
+    if (NOT_CANONICAL.test(text)) {
+      // Collapsing first keeps this linear: /[ \t]+\r/ would look at a long run of blanks once from each of them.
+      this.#hash.update(text.replace(/[ \t]{2,}|\t/g, ' ').replaceAll(' \r\n', '\r\n'), 'latin1');
+    } else {
+      this.#hash.update(chunk.subarray(start, end));
+    }
   }
 }
+
+const isSpace = (byte: number | undefined): boolean => byte === SP || byte === TAB || byte === CR || byte === LF;
