@@ -17,6 +17,7 @@ const LONGEST_AUTH = 12_288;
 /** What is held of a line whose end has not come; beyond it the line is skipped unread. */
 const LONGEST_HELD = 64 * 1024;
 const LF = 0x0a;
+const AUTH = 'auth ';
 
 /** Ours start with an enhanced status code already. */
 const ENHANCED = /^[245]\.\d{1,3}\.\d{1,3} /;
@@ -24,22 +25,25 @@ const ENHANCED = /^[245]\.\d{1,3}\.\d{1,3} /;
 /** smtp-server's replies whose code or class is not what RFC 4954 says. */
 const REPLACED: ReadonlyMap<number, string> = new Map([[538, '5.7.11 encryption required, issue STARTTLS first']]);
 
-/** Skips the rest of a line that is too long to hold, then goes on. */
-class CommandStream extends SMTPStream {
-  /** Called when the end of a skipped line has come. */
-  onskipped: () => void = () => {};
-  #skipping = false;
+const DOT = 0x2e;
+const LINE_WITH_DOT = Buffer.from('\n.');
+const END = Buffer.from('\r\n.\r\n');
+/** What may be the start of END at the end of a chunk. */
+const HELD_BACK = END.length - 1;
 
-  // Without an error the stream goes on with what follows.
-  override _commandTooLong(): Error {
-    this._remainder = '';
-    this.#skipping = true;
-    return undefined as unknown as Error;
-  }
+/** Bounds what is held of a command line, and takes stuffed dots out of DATA without a turn of the loop for each. */
+class CommandStream extends SMTPStream {
+  /** Called when the end of a skipped line has come, with the first bytes of that line. */
+  onskipped: (start: string) => void = () => {};
+  #skipped: string | undefined;
 
   override _write(chunk: Buffer, encoding: BufferEncoding | 'buffer', next: (error?: Error | null) => void): void {
-    if (!this.#skipping) {
-      super._write(chunk, encoding, next);
+    const line = this.#skipped;
+    if (line === undefined) {
+      super._write(chunk, encoding, (error) => {
+        this.#bound();
+        next(error);
+      });
       return;
     }
     const end = chunk.indexOf(LF);
@@ -47,11 +51,73 @@ class CommandStream extends SMTPStream {
       next();
       return;
     }
-    this.#skipping = false;
-    this.onskipped();
-    super._write(chunk.subarray(end + 1), encoding, next);
+    this.#skipped = undefined;
+    this.onskipped(line);
+    this._write(chunk.subarray(end + 1), encoding, next);
+  }
+
+  #bound(): void {
+    if (this._dataMode || this._remainder.length <= LONGEST_HELD) return;
+    this.#skipped = this._remainder.slice(0, AUTH.length);
+    this._remainder = '';
+  }
+
+  /** As its original, which waits for setImmediate at each stuffed dot: 1 MB/s for a message of such lines. */
+  override _feedDataStream(chunk: Buffer, done: (error?: Error | null) => void): void {
+    const data = this._lastBytes ? Buffer.concat([this._lastBytes, chunk]) : chunk;
+    this._lastBytes = false;
+    if (this._atDataStart && data.subarray(0, 3).equals(END.subarray(2))) {
+      this._endDataMode(false, data.subarray(3), done);
+      return;
+    }
+    let from = 0;
+    if (this._atDataStart && data[0] === DOT && data[1] === DOT) {
+      from = 1;
+      this._atDataStart = false;
+    }
+    const pieces: Buffer[] = [];
+    for (let lf = data.indexOf(LINE_WITH_DOT, from + 1); lf >= 0; lf = data.indexOf(LINE_WITH_DOT, lf + 1)) {
+      const dot = lf + 1;
+      if (dot >= data.length - 2) break;
+      // The line end belongs to what a dot was taken from; two bytes of this line are needed before it.
+      if (dot - 2 < from) continue;
+      if (data.subarray(dot - 2, dot + 3).equals(END)) {
+        pieces.push(data.subarray(from, dot));
+        const content = joined(pieces);
+        this._countDataBytes(content.length);
+        this._endDataMode(content, data.subarray(dot + 3), done);
+        return;
+      }
+      if (data[dot + 1] !== DOT) continue;
+      pieces.push(data.subarray(from, dot));
+      from = dot + 1;
+    }
+    const held = Math.max(from, data.length - HELD_BACK);
+    this._lastBytes = data.subarray(held);
+    if (held > from) pieces.push(data.subarray(from, held));
+    this.#emit(joined(pieces), done);
+  }
+
+  #emit(content: Buffer, done: (error?: Error | null) => void): void {
+    const stream = this._dataStream;
+    this._countDataBytes(content.length);
+    if (content.length === 0 || !stream?.writable || stream.write(content) || stream.destroyed) {
+      done();
+      return;
+    }
+    // A stream that is destroyed never drains, it only closes.
+    const go = (): void => {
+      stream.removeListener('drain', go);
+      stream.removeListener('close', go);
+      done();
+    };
+    stream.once('drain', go);
+    stream.once('close', go);
   }
 }
+
+const joined = (pieces: readonly Buffer[]): Buffer =>
+  pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
 
 class RelayConnection extends SMTPConnection {
   #greeting = false;
@@ -61,21 +127,25 @@ class RelayConnection extends SMTPConnection {
   }
 
   override _createParser(): SMTPStream {
-    const parser = new CommandStream({ maxCommandLength: LONGEST_HELD });
+    const parser = new CommandStream({ maxCommandLength: Number.POSITIVE_INFINITY });
     parser.oncommand = (command: Buffer, callback?: () => void) => this._onCommand(command, callback);
-    parser.onskipped = () => this.#refuseLine(true);
+    parser.onskipped = (start) => this.#refuseLine(this.#isAuth(start));
     parser.on('error', () => this.close());
     return parser;
   }
 
   override _onCommand(command: Buffer, callback?: () => void): void {
-    const auth = this._nextHandler !== false || /^auth /i.test(command.subarray(0, 5).toString('latin1'));
+    const auth = this.#isAuth(command.toString('latin1', 0, AUTH.length));
     if (command.length + 2 > (auth ? LONGEST_AUTH : LONGEST_COMMAND)) {
       this.#refuseLine(auth);
       callback?.();
       return;
     }
     super._onCommand(command, callback);
+  }
+
+  #isAuth(start: string): boolean {
+    return this._nextHandler !== false || start.toLowerCase() === AUTH;
   }
 
   #refuseLine(auth: boolean): void {
@@ -142,5 +212,6 @@ export const BASE_OPTIONS: RelayServerOptions = {
   authMethods: ['PLAIN', 'LOGIN'],
   disabledCommands: ['WIZ', 'SHELL', 'KILL', 'XCLIENT', 'XFORWARD'],
   hideREQUIRETLS: true,
+  hideENHANCEDSTATUSCODES: false,
   heloResponse: '%s',
 };

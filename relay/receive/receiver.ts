@@ -71,6 +71,12 @@ const BUSY: Rejection = {
   reason: 'auth_busy',
   text: 'too many authentications, try again',
 };
+const FAILED: Rejection = {
+  code: 451,
+  enhanced: '4.3.0',
+  reason: 'failed',
+  text: 'this could not be done now, try again',
+};
 const POLL_MS = 20;
 
 /** An IPv4-mapped address is judged as IPv4. */
@@ -139,6 +145,12 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     return new Refused(rejection);
   }
 
+  /** What went wrong is for the log: the client only hears to try again. */
+  function failed(facts: SessionFacts, stage: Stage, error: Error): Refused {
+    observer.log('error', 'a command failed', { listener: facts.listener.name, stage, problem: error.message });
+    return refuse(facts, stage, FAILED);
+  }
+
   async function judgeRecipient(
     facts: SessionFacts,
     address: SMTPServerAddress,
@@ -179,7 +191,9 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       },
       onAuth({ username, password, method }, session, callback) {
         const facts = factsOf(listener, session);
-        const user = facts.config.users.get(username ?? '');
+        // NAME.NAMESPACE; a namespace left out is `default`.
+        const { users } = facts.config;
+        const user = users.get(username ?? '') ?? users.get(`${username}.default`);
         void authenticator.check(user, password ?? '').then(
           (result) => {
             const accepted = result === 'accepted';
@@ -189,10 +203,10 @@ export function createReceiver(options: ReceiverOptions): Receiver {
               mechanism: method,
               result: accepted ? 'accepted' : 'rejected',
             });
-            if (accepted) callback(null, { user: username });
+            if (accepted) callback(null, { user: user?.username });
             else callback(refuse(facts, 'auth', result === 'busy' ? BUSY : WRONG));
           },
-          (error: Error) => callback(error),
+          (error: Error) => callback(failed(facts, 'auth', error)),
         );
       },
       onMailFrom(address, session, callback) {
@@ -214,7 +228,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
         const facts = factsOf(listener, session);
         void judgeRecipient(facts, address, session.envelope).then(
           (rejection) => callback(rejection && refuse(facts, 'rcpt', rejection, { recipient: asGiven(address) })),
-          (error: Error) => callback(error),
+          (error: Error) => callback(failed(facts, 'rcpt', error)),
         );
       },
       onData(stream, session, callback) {
@@ -225,7 +239,9 @@ export function createReceiver(options: ReceiverOptions): Receiver {
             'queueId' in result
               ? callback(null, `2.6.0 queued as ${result.queueId}`)
               : callback(refuse(facts, 'data', result)),
-          (error: Error) => callback(error),
+          // Who hung up in the middle is told nothing, and nothing failed.
+          (error: NodeJS.ErrnoException) =>
+            callback(error.code === 'ECONNECTION' ? error : failed(facts, 'data', error)),
         );
       },
     });
