@@ -2,6 +2,7 @@
 # folder: node_modules with the Node that Chasqui itself runs on, and .venv for the tests.
 
 BIN := node_modules/.bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 NODE := $(BIN)/node
 SOURCES := {cli,crds,docs,examples,operator,relay,test}
 INSTALLED := node_modules/.installed

@@ -116,10 +116,19 @@ test('the process that was started is the program itself, so a signal reaches it
   const child: ChildProcess = spawn(PROGRAM, ['status', '--wait', '60', '--state', folder(t)], { stdio: 'ignore' });
   const exit = once(child, 'exit');
   const executable = () => realpathSync(`/proc/${child.pid}/exe`);
-  const pinned = realpathSync(join(ROOT, 'node_modules/.bin/node'));
+  const pinned = realpathSync(process.execPath);
   while (executable() !== pinned) await new Promise((resolve) => setImmediate(resolve));
   child.kill('SIGTERM');
   assert.deepEqual(await exit, [null, 'SIGTERM']);
+});
+
+test('npm of any version installs: the lock file has each optional package, for other platforms too', () => {
+  const { packages } = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8'));
+  for (const [place, { optionalDependencies = {} }] of Object.entries<{ optionalDependencies?: object }>(packages)) {
+    for (const name of Object.keys(optionalDependencies)) {
+      assert.ok(packages[`node_modules/${name}`]?.version, `${name}, of ${place || 'the project'}`);
+    }
+  }
 });
 
 test('without an installation it says what to run', async (t) => {
