@@ -20,7 +20,9 @@ install: $(INSTALLED) ## install what Chasqui needs, Node included, into node_mo
 # npm runs on whatever Node there is, and would warn of packages that need the one it is about to install.
 $(INSTALLED): package-lock.json
 	@command -v npm >/dev/null || { echo 'make: npm is missing: install Node >= 20 (https://nodejs.org)' >&2; exit 69; }
-	npm install --no-save --loglevel=error --no-progress
+	npm ci --loglevel=error --no-progress
+# npm 10 links the Node of this platform, and removes the link again together with the packages for the others.
+	@cd $(BIN) && ln -sf ../node-*/bin/node node
 	@touch $@
 
 run: install ## run the quickstart: a relay, a demo receiver, and what to try next
