@@ -20,32 +20,35 @@ const REMEMBERED = 10_000;
 /** RFC 5802 asks for no bound; a longer password is no password of ours, and costs time. */
 const LONGEST_PASSWORD_BYTES = 1_024;
 
-/** An unknown user costs as much time as a known one, so the time does not tell which there are. */
+type Users = ReadonlyMap<string, UserDocument>;
+
+/** Where there are no users at all. */
 const NOBODY: UserDocument['verifier'] = {
   salt: randomBytes(16).toString('base64'),
-  iterations: 4096,
+  iterations: 4_096,
   storedKey: randomBytes(32).toString('base64'),
   serverKey: randomBytes(32).toString('base64'),
 };
 
 export class Authenticator {
   readonly #key = randomBytes(32);
-  /** User name and verifier to HMAC of the password that fits. */
+  /** User name and verifier to HMAC of the password that fits: another verifier is another entry. */
   readonly #known = new LRUCache<string, Buffer>({ max: REMEMBERED });
   readonly #waiting: (() => void)[] = [];
   #running = 0;
 
-  async check(user: UserDocument | undefined, password: string): Promise<AuthResult> {
+  async check(users: Users, username: string, password: string): Promise<AuthResult> {
     if (Buffer.byteLength(password) > LONGEST_PASSWORD_BYTES) return 'rejected';
-    const cacheKey = user === undefined ? undefined : `${user.username}\n${user.verifier.storedKey}`;
-    const mac = createHmac('sha256', this.#key).update(password).digest();
-    const known = cacheKey === undefined ? undefined : this.#known.get(cacheKey);
+    const user = users.get(username);
+    const mac = this.#hmac(password);
+    const entry = user && `${username}\n${user.verifier.storedKey}`;
+    const known = entry === undefined ? undefined : this.#known.get(entry);
     if (known !== undefined && timingSafeEqual(known, mac)) return 'accepted';
     if (!(await this.#turn())) return 'busy';
     try {
-      const right = await fits(user?.verifier ?? NOBODY, password);
-      if (!right || cacheKey === undefined) return 'rejected';
-      this.#known.set(cacheKey, mac);
+      const right = await fits(user?.verifier ?? this.#decoy(users, username), password);
+      if (!right || entry === undefined) return 'rejected';
+      this.#known.set(entry, mac);
       return 'accepted';
     } finally {
       this.#running -= 1;
@@ -53,30 +56,49 @@ export class Authenticator {
     }
   }
 
+  #hmac(text: string): Buffer {
+    return createHmac('sha256', this.#key).update(text).digest();
+  }
+
+  /**
+   * An unknown user costs as much time as some known one, the same one each time: iterations differ between users
+   * (RFC 7677 4 gives a minimum), so a fixed number would tell who is none.
+   */
+  #decoy(users: Users, username: string): UserDocument['verifier'] {
+    if (users.size === 0) return NOBODY;
+    const skip = this.#hmac(username).readUInt32BE(0) % users.size;
+    return users.values().drop(skip).next().value?.verifier ?? NOBODY;
+  }
+
   /** Resolves true when it is this caller's turn, false when there is no room or it took too long. */
   async #turn(): Promise<boolean> {
-    if (this.#running >= AT_ONCE) {
-      if (this.#waiting.length >= WAITING) return false;
-      const { promise, resolve } = Promise.withResolvers<boolean>();
-      const called = () => resolve(true);
-      this.#waiting.push(called);
-      const timer = setTimeout(() => {
-        const at = this.#waiting.indexOf(called);
-        if (at >= 0) this.#waiting.splice(at, 1);
-        resolve(false);
-      }, WAIT_MS);
-      const mine = await promise;
-      clearTimeout(timer);
-      if (!mine) return false;
+    if (this.#running < AT_ONCE) {
+      this.#running += 1;
+      return true;
     }
-    this.#running += 1;
-    return true;
+    if (this.#waiting.length >= WAITING) return false;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const called = () => {
+      // Taken here, not after the wait: nobody else may come in between.
+      this.#running += 1;
+      resolve(true);
+    };
+    this.#waiting.push(called);
+    const timer = setTimeout(() => {
+      const at = this.#waiting.indexOf(called);
+      if (at >= 0) this.#waiting.splice(at, 1);
+      resolve(false);
+    }, WAIT_MS);
+    const mine = await promise;
+    clearTimeout(timer);
+    return mine;
   }
 }
 
 /** RFC 5802 3: StoredKey = H(HMAC(SaltedPassword, "Client Key")). */
 async function fits(verifier: UserDocument['verifier'], password: string): Promise<boolean> {
   const salted = await derive(
+    // SASLprep (RFC 4013) where it matters to what people type: compatible characters are the same.
     password.normalize('NFKC'),
     Buffer.from(verifier.salt, 'base64'),
     verifier.iterations,

@@ -2,32 +2,43 @@
  * Turns what a client sends after DATA into what is stored: line ends made CRLF, the header judged and completed
  * (RFC 6409 8), the body passed on as it came, and what signing needs to know computed on the way.
  */
+import { isAscii } from 'node:buffer';
 import { BodyHash } from '../sign/body-hash.ts';
 import { type HeaderField, parseHeader } from './header.ts';
 import { LineEnds } from './line-ends.ts';
-import { authorDomain, tooLarge } from './policies.ts';
-import type { Rejection, Verdict } from './policy.ts';
+import { originatorsOf } from './originators.ts';
+import { HEADER, signingDomain, tooLarge } from './policies.ts';
+import { judge, type Rejection, type Verdict } from './policy.ts';
 import { formatDate, receivedField } from './received.ts';
 import type { SessionFacts } from './session.ts';
 
 export interface ContentOptions {
   readonly queueId: string;
   readonly session: SessionFacts;
-  readonly hostname: string;
   readonly smtputf8: boolean;
-  /** Most bytes that the client may send. */
-  readonly maxBytes: number;
   readonly nowMs: number;
-  readonly judgeHeader: (fields: readonly HeaderField[]) => Verdict;
   /** Takes stored content; a promise asks to wait. */
-  readonly write: (chunk: Buffer) => Promise<void> | undefined;
+  write(chunk: Buffer): Promise<void> | undefined;
+}
+
+/** What is known of a message once all of it has been read. */
+export interface ContentFacts {
+  readonly sizeBytes: number;
+  /** Blank line included. */
+  readonly headerBytes: number;
+  readonly bodyHash: string;
+  readonly bodyType: '7BIT' | '8BITMIME';
+  readonly messageId?: string;
+  readonly signAs?: string;
 }
 
 /** More than any real header; held in memory until its blank line has come. */
 const LARGEST_HEADER_BYTES = 256 * 1024;
+/** RFC 5322 2.1.1: longest line. A longer Message-ID is none, and not worth to be kept in the envelope. */
+const LONGEST_MESSAGE_ID = 998;
 const BLANK_LINE = Buffer.from('\r\n\r\n');
-const CRLF = Buffer.from('\r\n');
-/** Bcc tells recipients of each other (RFC 6409 8.8 lets us take it out); Return-Path is the last server's to write. */
+const NOTHING = Buffer.alloc(0);
+/** Bcc tells recipients of each other (RFC 5322 3.6.3); Return-Path is the last server's to write (RFC 5321 4.4). */
 const REMOVED = new Set(['bcc', 'resent-bcc', 'return-path']);
 const HEADER_TOO_LARGE: Rejection = {
   code: 552,
@@ -40,7 +51,9 @@ export class ContentReader {
   readonly #options: ContentOptions;
   readonly #lineEnds = new LineEnds();
   readonly #hash = new BodyHash();
-  #header: Buffer | undefined = Buffer.alloc(0);
+  /** The header while it is incomplete: the first `#held` bytes. */
+  #header: Buffer | undefined = NOTHING;
+  #held = 0;
   #receivedBytes = 0;
   #verdict: Verdict;
   #eightBit = false;
@@ -48,100 +61,88 @@ export class ContentReader {
   #headerBytes = 0;
   #messageId: string | undefined;
   #signAs: string | undefined;
-  #lastByte = 0x0a;
 
   constructor(options: ContentOptions) {
     this.#options = options;
   }
 
-  /** Why the message is refused; once set, the rest is read and dropped. */
+  /** Why the message is refused; once set, what comes is counted and dropped. */
   get verdict(): Verdict {
     return this.#verdict;
   }
 
-  get sizeBytes(): number {
-    return this.#sizeBytes;
+  /** The client goes on far beyond the size it was told: it will not stop by itself. */
+  get isEndless(): boolean {
+    return this.#receivedBytes > 2 * this.#maxBytes + LARGEST_HEADER_BYTES;
   }
 
-  /** Blank line included. */
-  get headerBytes(): number {
-    return this.#headerBytes;
-  }
-
-  /** Call it once, after end. */
-  bodyHash(): string {
-    return this.#hash.digest();
-  }
-
-  get messageId(): string | undefined {
-    return this.#messageId;
-  }
-
-  get bodyType(): '7BIT' | '8BITMIME' {
-    return this.#eightBit ? '8BITMIME' : '7BIT';
-  }
-
-  /** The domain to sign as, when the author's is one of ours that is signed. */
-  get signAs(): string | undefined {
-    return this.#signAs;
+  get #maxBytes(): number {
+    return this.#options.session.config.settings.limits.messageSizeBytes;
   }
 
   /** Takes bytes without dot-stuffing. */
   push(chunk: Buffer): Promise<void> | undefined {
-    if (this.#verdict) return undefined;
     this.#receivedBytes += chunk.length;
-    if (this.#receivedBytes > this.#options.maxBytes) {
-      this.#verdict = tooLarge(this.#options.maxBytes);
+    if (this.#verdict) return undefined;
+    if (this.#receivedBytes > this.#maxBytes) {
+      this.#verdict = tooLarge(this.#maxBytes);
       return undefined;
     }
     return this.#take(this.#lineEnds.push(chunk));
   }
 
-  /** The message is complete. */
-  end(): Promise<void> | undefined {
-    if (this.#verdict) return undefined;
-    let waiting = this.#take(this.#lineEnds.end());
-    // No blank line came: all of it is header.
-    if (this.#header !== undefined) {
-      const block = this.#header;
-      const whole = block.length === 0 || block.subarray(-2).equals(CRLF) ? block : Buffer.concat([block, CRLF]);
-      waiting = this.#finishHeader(whole, Buffer.alloc(0)) ?? waiting;
-    } else if (this.#lastByte !== 0x0a) {
-      // DATA ends with CRLF.CRLF, so this is only for what arrives by other ways: the next hop needs the line end.
-      waiting = this.#body(CRLF) ?? waiting;
-    }
-    return waiting;
+  /** The message is complete. Call it once. */
+  end(): ContentFacts | Rejection {
+    // The write that this may cause is awaited with the commit.
+    if (!this.#verdict) void this.#take(this.#lineEnds.end());
+    // No blank line came: all of it is header. Its last line has an end, since CRLF.CRLF ended the message.
+    if (!this.#verdict && this.#header) void this.#finishHeader(this.#header.subarray(0, this.#held), NOTHING);
+    if (this.#verdict) return this.#verdict;
+    return {
+      sizeBytes: this.#sizeBytes,
+      headerBytes: this.#headerBytes,
+      bodyHash: this.#hash.digest(),
+      bodyType: this.#eightBit ? '8BITMIME' : '7BIT',
+      ...(this.#messageId === undefined ? {} : { messageId: this.#messageId }),
+      ...(this.#signAs === undefined ? {} : { signAs: this.#signAs }),
+    };
   }
 
   #take(chunk: Buffer): Promise<void> | undefined {
     if (chunk.length === 0) return undefined;
     if (this.#header === undefined) return this.#body(chunk);
-    // The blank line may start in the last bytes of what came before.
-    const from = Math.max(0, this.#header.length - 3);
-    const block = this.#header.length === 0 ? chunk : Buffer.concat([this.#header, chunk]);
+    const before = this.#held;
+    const block = this.#hold(this.#header, chunk);
     const startsBlank = block[0] === 0x0d && block[1] === 0x0a;
-    const blank = startsBlank ? -2 : block.indexOf(BLANK_LINE, from);
-    if (blank === -1) {
-      if (block.length > LARGEST_HEADER_BYTES) this.#verdict = HEADER_TOO_LARGE;
-      this.#header = block;
-      return undefined;
+    // The blank line may start in the last bytes of what came before.
+    const blank = startsBlank ? -2 : block.indexOf(BLANK_LINE, Math.max(0, before - 3));
+    if ((blank === -1 ? block.length : blank) > LARGEST_HEADER_BYTES) this.#verdict = HEADER_TOO_LARGE;
+    if (blank === -1 || this.#verdict) return undefined;
+    return this.#finishHeader(block.subarray(0, blank + 2), block.subarray(blank + 4));
+  }
+
+  /** All bytes so far, in one buffer that doubles as it grows, so that tiny chunks do not cost a copy of all each. */
+  #hold(header: Buffer, chunk: Buffer): Buffer {
+    if (this.#held === 0) this.#header = chunk;
+    else {
+      const bytes = this.#held + chunk.length;
+      const grown = bytes <= header.length ? header : Buffer.allocUnsafe(Math.max(bytes, 2 * header.length));
+      if (grown !== header) header.copy(grown, 0, 0, this.#held);
+      chunk.copy(grown, this.#held);
+      this.#header = grown;
     }
-    const fields = block.subarray(0, blank + 2);
-    if (fields.length > LARGEST_HEADER_BYTES) {
-      this.#verdict = HEADER_TOO_LARGE;
-      return undefined;
-    }
-    return this.#finishHeader(fields, block.subarray(blank + 4));
+    this.#held += chunk.length;
+    return (this.#header ?? NOTHING).subarray(0, this.#held);
   }
 
   #finishHeader(block: Buffer, body: Buffer): Promise<void> | undefined {
     this.#header = undefined;
-    const { session, judgeHeader } = this.#options;
+    const { session, smtputf8 } = this.#options;
     const fields = parseHeader(block);
-    this.#verdict = judgeHeader(fields);
+    const originators = originatorsOf(fields);
+    this.#verdict = judge(HEADER, { session, smtputf8, fields, originators });
     if (this.#verdict) return undefined;
-    const author = authorDomain(fields);
-    this.#signAs = author !== undefined && session.config.domains.get(author)?.dkim.sign ? author : undefined;
+    this.#signAs = signingDomain(session, originators);
     const header = Buffer.from(this.#complete(fields), 'latin1');
     this.#headerBytes = header.length;
     const waiting = this.#write(header);
@@ -150,14 +151,17 @@ export class ContentReader {
 
   /** The header as it is stored: ours at the top, the rest as it came, in its order. */
   #complete(fields: readonly HeaderField[]): string {
-    const { session, hostname, queueId, smtputf8, nowMs } = this.#options;
-    const has = (name: string) => fields.some((field) => field.name === name);
-    const given = fields.find((field) => field.name === 'message-id')?.value;
-    this.#messageId = given ?? `<${queueId}.${nowMs.toString(36)}@${hostname}>`;
+    const { session, queueId, smtputf8, nowMs } = this.#options;
+    const { hostname } = session.config.settings;
+    const date = fields.some(({ name }) => name === 'date');
+    const given = fields.find(({ name }) => name === 'message-id')?.value;
+    const messageId = given ?? `<${queueId}.${nowMs.toString(36)}@${hostname}>`;
+    if (messageId.length <= LONGEST_MESSAGE_ID) this.#messageId = messageId;
     return [
       receivedField(session, { hostname, queueId, smtputf8, nowMs }),
-      has('date') ? '' : `Date: ${formatDate(nowMs)}\r\n`,
-      given === undefined ? `Message-ID: ${this.#messageId}\r\n` : '',
+      // RFC 6409 8.2, 8.3.
+      date ? '' : `Date: ${formatDate(nowMs)}\r\n`,
+      given === undefined ? `Message-ID: ${messageId}\r\n` : '',
       ...fields.filter(({ name }) => !REMOVED.has(name)).map(({ raw }) => raw),
       '\r\n',
     ].join('');
@@ -165,18 +169,12 @@ export class ContentReader {
 
   #body(chunk: Buffer): Promise<void> | undefined {
     this.#hash.update(chunk);
-    this.#lastByte = chunk[chunk.length - 1] ?? this.#lastByte;
     return this.#write(chunk);
   }
 
   #write(chunk: Buffer): Promise<void> | undefined {
-    this.#eightBit ||= hasHighByte(chunk);
+    this.#eightBit ||= !isAscii(chunk);
     this.#sizeBytes += chunk.length;
     return this.#options.write(chunk);
   }
 }
-
-const hasHighByte = (chunk: Buffer): boolean => {
-  for (const byte of chunk) if (byte > 127) return true;
-  return false;
-};

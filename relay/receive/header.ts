@@ -7,12 +7,16 @@ export interface HeaderField {
   readonly raw: string;
   /** Unfolded, without the name and surrounding white space, one character per byte (latin1). */
   readonly value: string;
-  /** False where parsers disagree on what the line is: no colon, white space in or after the name, NUL. */
+  /**
+   * False where parsers disagree on what the lines are: no colon, white space in or after the name, NUL, or a fold of
+   * nothing but white space, which some take for the end of the header (RFC 5322 4.2).
+   */
   readonly clear: boolean;
 }
 
 /** RFC 5322 2.2: a field name is printable ASCII without the colon. */
 const FIELD_NAME = /^[!-9;-~]+$/;
+const EMPTY_FOLD = /\n[ \t]*(?:\r|$)/;
 
 /** Splits a header block with CRLF line ends, without its blank line. */
 export function parseHeader(block: Buffer): readonly HeaderField[] {
@@ -24,17 +28,15 @@ export function parseHeader(block: Buffer): readonly HeaderField[] {
     .map(parseField);
 }
 
-function parseField(line: string): HeaderField {
-  const colon = line.indexOf(':');
-  const name = colon < 0 ? '' : line.slice(0, colon);
-  const clear = FIELD_NAME.test(name) && !line.includes('\0');
+function parseField(lines: string): HeaderField {
+  const colon = lines.indexOf(':');
+  const name = colon < 0 ? '' : lines.slice(0, colon);
+  const folded = lines.includes('\n');
+  const value = lines.slice(colon + 1);
   return {
     name: name.trim().toLowerCase(),
-    raw: `${line}\r\n`,
-    value: line
-      .slice(colon + 1)
-      .replace(/\r\n/g, '')
-      .trim(),
-    clear,
+    raw: `${lines}\r\n`,
+    value: (folded ? value.replaceAll('\r\n', '') : value).trim(),
+    clear: FIELD_NAME.test(name) && !lines.includes('\0') && !(folded && EMPTY_FOLD.test(lines)),
   };
 }

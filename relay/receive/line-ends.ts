@@ -2,6 +2,7 @@
 const CR = 0x0d;
 const LF = 0x0a;
 const CRLF = Buffer.from('\r\n');
+const NOTHING = Buffer.alloc(0);
 
 export class LineEnds {
   /** A CR that ended the last chunk: what follows tells whether it stands alone. */
@@ -10,32 +11,31 @@ export class LineEnds {
   /** The chunk with CRLF line ends; itself when there is nothing to mend, as in nearly all mail. */
   push(chunk: Buffer): Buffer {
     if (!this.#pending && isClean(chunk)) return chunk;
-    const out: Buffer[] = [];
-    let start = 0;
-    if (this.#pending) {
-      out.push(CRLF);
-      if (chunk[0] === LF) start = 1;
-      this.#pending = false;
-    }
-    for (let at = start; at < chunk.length; at++) {
-      const byte = chunk[at];
-      if (byte !== CR && byte !== LF) continue;
-      out.push(chunk.subarray(start, at));
-      if (byte === CR && at + 1 === chunk.length) {
-        this.#pending = true;
-        return Buffer.concat(out);
+    // At worst a CR was held back and every byte is a bare line end.
+    const out = Buffer.allocUnsafe(2 * chunk.length + 2);
+    let to = 0;
+    let pending = this.#pending;
+    const endLine = () => {
+      out[to++] = CR;
+      out[to++] = LF;
+    };
+    for (const byte of chunk) {
+      if (pending) {
+        endLine();
+        pending = false;
+        if (byte === LF) continue;
       }
-      out.push(CRLF);
-      if (byte === CR && chunk[at + 1] === LF) at += 1;
-      start = at + 1;
+      if (byte === CR) pending = true;
+      else if (byte === LF) endLine();
+      else out[to++] = byte;
     }
-    out.push(chunk.subarray(start));
-    return Buffer.concat(out);
+    this.#pending = pending;
+    return out.subarray(0, to);
   }
 
   /** What is still held back. */
   end(): Buffer {
-    const held = this.#pending ? CRLF : Buffer.alloc(0);
+    const held = this.#pending ? CRLF : NOTHING;
     this.#pending = false;
     return held;
   }
@@ -43,12 +43,11 @@ export class LineEnds {
 
 /** Whether every CR is followed by LF and every LF follows a CR, within this chunk. */
 function isClean(chunk: Buffer): boolean {
-  let at = 0;
-  for (;;) {
-    const lf = chunk.indexOf(LF, at);
-    const cr = chunk.indexOf(CR, at);
-    if (lf < 0 && cr < 0) return true;
-    if (cr < 0 || lf !== cr + 1) return false;
-    at = lf + 1;
+  let afterCr = false;
+  for (let at = 0; at < chunk.length; at++) {
+    const byte = chunk[at];
+    if ((byte === LF) !== afterCr) return false;
+    afterCr = byte === CR;
   }
+  return !afterCr;
 }

@@ -1,47 +1,15 @@
 /**
- * Reads addresses as strictly as it takes that no other reader understands them differently: what is not plain is not
- * taken. Groups, comments, routes and obsolete forms (RFC 5322 4) are what parsers disagree on, and no mail client
- * writes them in From or Sender.
+ * Reads the addresses of a header field as strictly as it takes that no other reader understands them differently.
+ * Groups, comments, routes, quoted local parts and obsolete forms (RFC 5322 4) are what parsers disagree on, and no
+ * mail client writes them in From or Sender: what is not plain is not taken.
  */
-import { domainToASCII } from 'node:url';
+import { type Address, parseAddress } from './address.ts';
 
-export interface Address {
-  /** Lower case where it is used to compare; here as it was given. */
-  readonly local: string;
-  /** Lower case, A-labels. */
-  readonly domain: string;
-}
-
-const ATOM = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~\\-\\u0080-\\u{10ffff}]+";
-const LOCAL = new RegExp(`^${ATOM}(\\.${ATOM})*$`, 'u');
-const DOMAIN = /^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
-/** RFC 5321 4.5.3.1. */
-const LONGEST_LOCAL = 64;
-const LONGEST_DOMAIN = 255;
-
-/** The domain as lower-case A-labels, or undefined when it is none. */
-export function normaliseDomain(domain: string): string | undefined {
-  const ascii = domainToASCII(domain).toLowerCase();
-  // domainToASCII also reads numbers and percent signs as a browser would: what it changed in ASCII was no plain name.
-  if (ascii === '' || ascii.length > LONGEST_DOMAIN || !DOMAIN.test(ascii)) return undefined;
-  if (isAscii(domain) && ascii !== domain.toLowerCase()) return undefined;
-  return ascii;
-}
-
-/** `local@domain` without brackets; undefined for anything that is not plainly that. */
-export function parseAddress(text: string): Address | undefined {
-  const at = text.lastIndexOf('@');
-  const local = text.slice(0, at);
-  if (at < 1 || Buffer.byteLength(local) > LONGEST_LOCAL || !LOCAL.test(local)) return undefined;
-  const domain = normaliseDomain(text.slice(at + 1));
-  return domain === undefined ? undefined : { local, domain };
-}
-
-export const isAscii = (text: string): boolean => Buffer.byteLength(text) === text.length;
-
-/** One item of a list: a bare address, or a display name (words or a quoted string) and an address in brackets. */
-const BARE = /^[^\s<>"(),:;\\[\]]+$/u;
-const NAMED = /^(?:("(?:[^"\\\r\n]|\\[ -~])*"|[^<>"(),:;@\\[\]]*)\s*)<([^\s<>"(),:;\\[\]]+)>$/u;
+/** A bare address, up to the comma or the end. */
+const BARE = /[ \t]*([^\s"(),:;<>[\]\\]+)[ \t]*(?=,|$)/y;
+/** A display name, of words and quoted strings, and an address in brackets. Each character can match in one way. */
+const NAMED = /((?:"(?:[^"\\]|\\.)*"|[^"(),:;<>@[\]\\])*)<([^\s"(),:;<>[\]\\]+)>[ \t]*(?=,|$)/y;
+const CONTROL = /[\p{Cc}]/u;
 
 /**
  * The addresses of a mailbox-list (RFC 5322 3.4).
@@ -50,35 +18,63 @@ const NAMED = /^(?:("(?:[^"\\\r\n]|\\[ -~])*"|[^<>"(),:;@\\[\]]*)\s*)<([^\s<>"()
  * @returns undefined when it is empty, or when readers may see different addresses in it
  */
 export function parseMailboxList(value: string): readonly Address[] | undefined {
+  if (CONTROL.test(value.replaceAll('\t', ' '))) return undefined;
   const addresses: Address[] = [];
-  for (const item of splitList(value)) {
-    const address = parseMailbox(item.trim());
-    if (address === undefined) return undefined;
+  for (let at = 0; at <= value.length; ) {
+    const bare = matchAt(BARE, value, at);
+    const named = bare ? undefined : matchAt(NAMED, value, at);
+    const address = parseAddress(bare?.[1] ?? named?.[2] ?? '');
+    if (address === undefined || !namesNoOther(named?.[1] ?? '', address)) return undefined;
     addresses.push(address);
+    // The comma; past the end when there is none.
+    at += (bare ?? named)?.[0].length ?? 0;
+    at += 1;
   }
-  return addresses.length === 0 ? undefined : addresses;
+  return addresses;
 }
 
-function parseMailbox(item: string): Address | undefined {
-  if (BARE.test(item)) return parseAddress(item);
-  const named = NAMED.exec(item);
-  return named?.[2] === undefined ? undefined : parseAddress(named[2]);
+function matchAt(pattern: RegExp, text: string, at: number): RegExpExecArray | undefined {
+  pattern.lastIndex = at;
+  return pattern.exec(text) ?? undefined;
 }
 
-/** Splits at commas outside of quoted strings. */
-function splitList(value: string): readonly string[] {
-  const items: string[] = [];
-  let quoted = false;
-  let start = 0;
-  for (let at = 0; at < value.length; at++) {
-    const character = value[at];
-    if (quoted && character === '\\') at += 1;
-    else if (character === '"') quoted = !quoted;
-    else if (character === ',' && !quoted) {
-      items.push(value.slice(start, at));
-      start = at + 1;
+/**
+ * A display name may repeat the address, as many clients make it do, but not show another one: some readers take the
+ * first address they find, also inside quotes or encoded words ("Composition Kills", USENIX Security 2020).
+ */
+function namesNoOther(phrase: string, address: Address): boolean {
+  if (!/["@]|=\?/.test(phrase)) return true;
+  const decoded = decodeWords(phrase.replace(/"|\\(.)/g, '$1'));
+  // NFKC: some fonts and readers take the full-width signs for the plain ones.
+  const shown = decoded?.normalize('NFKC');
+  if (shown === undefined || CONTROL.test(shown.replaceAll('\t', ' ')) || /[<>]/.test(shown)) return false;
+  for (const [token] of shown.matchAll(/[^\s"(),:;]+@[^\s"(),:;]+/g)) {
+    const other = parseAddress(token);
+    if (other?.domain !== address.domain || other.local.toLowerCase() !== address.local.toLowerCase()) return false;
+  }
+  return true;
+}
+
+const ENCODED_WORD = /=\?([^?\s*]+)(?:\*[^?\s]*)?\?([bq])\?([^?\s]*)\?=/gi;
+
+/** With encoded words in clear (RFC 2047; the language tag is RFC 2231 5); undefined for a charset nobody knows. */
+function decodeWords(text: string): string | undefined {
+  let known = true;
+  const clear = text.replace(/(\?=)[ \t]+(?==\?)/g, '$1').replace(ENCODED_WORD, (_, charset, encoding, word) => {
+    try {
+      return new TextDecoder(charset).decode(wordBytes(encoding, word));
+    } catch {
+      known = false;
+      return '';
     }
-  }
-  items.push(value.slice(start));
-  return items;
+  });
+  return known ? clear : undefined;
+}
+
+function wordBytes(encoding: string, word: string): Buffer {
+  if (encoding.toLowerCase() === 'b') return Buffer.from(word, 'base64');
+  const bytes = word
+    .replaceAll('_', ' ')
+    .replace(/=([0-9A-F]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  return Buffer.from(bytes, 'latin1');
 }

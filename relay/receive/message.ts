@@ -1,137 +1,113 @@
 /** One message from DATA to the spool: 250 follows only once commit has resolved. */
-import type { SMTPServerAddress, SMTPServerDataStream, SMTPServerSession } from 'smtp-server';
 import { domainOf } from '../deliver/router.ts';
-import type { Envelope, Recipient } from '../spool/envelope.ts';
+import type { Envelope } from '../spool/envelope.ts';
 import { type Accepted, type Intake, type NewDelivery, SpoolUnavailable } from '../spool/spool.ts';
-import { ContentReader } from './content.ts';
-import { HEADER } from './policies.ts';
-import { judge, type Rejection } from './policy.ts';
+import { type ContentFacts, ContentReader } from './content.ts';
+import type { Rejection } from './policy.ts';
 import type { ReceiverOptions } from './receiver.ts';
+import { INTERNAL_ERROR, SPOOL_UNAVAILABLE } from './replies.ts';
 import type { SessionFacts } from './session.ts';
 
-export type Envelopes = SMTPServerSession['envelope'];
-
+/** What MAIL and RCPT agreed on. */
 export interface Transaction {
-  readonly facts: SessionFacts;
-  readonly envelope: Envelopes;
+  /** '' is the null sender; as it goes on. */
+  readonly mailFrom: string;
   readonly smtputf8: boolean;
-  /** The address as it goes on: domain as A-labels. */
-  readonly addressOf: (address: SMTPServerAddress) => string;
+  /** As they go on, each once: the local part as given, the domain as lower-case A-labels. */
+  readonly recipients: ReadonlySet<string>;
 }
 
-const UNAVAILABLE: Rejection = {
-  code: 451,
-  enhanced: '4.3.0',
-  reason: 'spool_unavailable',
-  text: 'the queue cannot take mail now, try again',
-};
+export type MessageOptions = Pick<ReceiverOptions, 'spool' | 'observer' | 'router' | 'onAccepted' | 'now'>;
 
-/**
- * Reads the message to its end and stores it.
- *
- * @throws when the client goes away in the middle: nothing is kept then
- */
-export async function receiveMessage(
-  { spool, observer, router, onAccepted, now }: ReceiverOptions,
-  transaction: Transaction,
-  stream: SMTPServerDataStream,
-): Promise<Accepted | Rejection> {
-  const { facts, smtputf8 } = transaction;
-  const { settings } = facts.config;
-  const intake = spool.open();
-  const reader = new ContentReader({
-    queueId: intake.queueId,
-    session: facts,
-    hostname: settings.hostname,
-    smtputf8,
-    maxBytes: settings.limits.messageSizeBytes,
-    nowMs: now(),
-    judgeHeader: (fields) => judge(HEADER, { session: facts, fields, smtputf8 }),
-    write: (chunk) => intake.write(chunk),
-  });
-  const rejection = await read(reader, intake, stream);
-  if (rejection) return rejection;
-  const recipients = transaction.envelope.rcptTo.map((address) => recipientOf(address, transaction));
-  const envelope = envelopeOf(transaction, reader, now());
-  try {
-    const accepted = await intake.commit(
-      envelope,
-      grouped(recipients, (domain) => router.destinationOf(domain)),
-    );
-    observer.message({
-      event: 'received',
-      queueId: accepted.queueId,
-      envelope,
-      recipients: recipients.map(({ address }) => address),
+export class IncomingMessage {
+  readonly #options: MessageOptions;
+  readonly #session: SessionFacts;
+  readonly #transaction: Transaction;
+  readonly #intake: Intake;
+  readonly #reader: ContentReader;
+  #ended = false;
+
+  /** @throws {SpoolUnavailable} */
+  constructor(options: MessageOptions, session: SessionFacts, transaction: Transaction) {
+    this.#options = options;
+    this.#session = session;
+    this.#transaction = transaction;
+    const intake = options.spool.open();
+    this.#intake = intake;
+    this.#reader = new ContentReader({
+      queueId: intake.queueId,
+      session,
+      smtputf8: transaction.smtputf8,
+      nowMs: options.now(),
+      write: (chunk) => intake.write(chunk),
     });
-    onAccepted(accepted);
-    return accepted;
-  } catch (error) {
-    if (!(error instanceof SpoolUnavailable)) throw error;
-    observer.log('error', 'the spool took no message', { problem: error.message });
-    return UNAVAILABLE;
   }
-}
 
-async function read(
-  reader: ContentReader,
-  intake: Intake,
-  stream: SMTPServerDataStream,
-): Promise<Rejection | undefined> {
-  try {
-    for await (const chunk of stream) {
-      if (!Buffer.isBuffer(chunk)) throw new TypeError('content comes as bytes');
-      const waiting = reader.push(chunk);
-      if (waiting) await waiting;
+  /** It is refused, and the client goes on sending all the same. */
+  get isEndless(): boolean {
+    return this.#reader.isEndless;
+  }
+
+  /** Takes content without dot-stuffing; a promise asks to wait. */
+  push(chunk: Buffer): Promise<void> | undefined {
+    return this.#reader.push(chunk);
+  }
+
+  /** All of it has come. Resolves with the message, durable by then, or with why it is refused. */
+  async end(): Promise<Accepted | Rejection> {
+    this.#ended = true;
+    const content = this.#reader.end();
+    if ('code' in content) {
+      await this.#intake.abort();
+      return content;
     }
-    await reader.end();
-  } catch (error) {
-    await intake.abort();
-    throw error;
+    const { observer, onAccepted } = this.#options;
+    const recipients = [...this.#transaction.recipients];
+    const envelope = this.#envelope(content);
+    try {
+      const accepted = await this.#intake.commit(envelope, this.#deliveries(recipients));
+      observer.message({ event: 'received', queueId: accepted.queueId, envelope, recipients });
+      onAccepted(accepted);
+      return accepted;
+    } catch (error) {
+      const unavailable = error instanceof SpoolUnavailable;
+      const problem = unavailable ? error.message : String(error);
+      observer.log('error', 'a message was not taken', { queueId: this.#intake.queueId, problem });
+      return unavailable ? SPOOL_UNAVAILABLE : INTERNAL_ERROR;
+    }
   }
-  if (reader.verdict) await intake.abort();
-  return reader.verdict;
-}
 
-function recipientOf(address: SMTPServerAddress, { addressOf }: Transaction): Recipient {
-  const { notify, orcpt } = address.dsn ?? {};
-  const known = (['NEVER', 'SUCCESS', 'FAILURE', 'DELAY'] as const).filter((word) => notify?.includes(word));
-  return {
-    address: addressOf(address),
-    state: 'queued',
-    ...(known.length === 0 ? {} : { notify: known }),
-    ...(orcpt === undefined || orcpt === null ? {} : { orcpt }),
-  };
-}
+  /** The client went away: nothing is kept of a message that is not complete. */
+  abort(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#intake.abort().catch((error: unknown) => {
+      this.#options.observer.log('error', 'cannot drop an incomplete message', { problem: String(error) });
+    });
+  }
 
-/** One delivery for each destination. */
-function grouped(recipients: readonly Recipient[], destinationOf: (domain: string) => string): readonly NewDelivery[] {
-  const groups = Map.groupBy(recipients, ({ address }) => destinationOf(domainOf(address)));
-  return [...groups].map(([destination, members]) => ({ destination, recipients: members }));
-}
+  /** One delivery for each destination. */
+  #deliveries(recipients: readonly string[]): readonly NewDelivery[] {
+    const { router } = this.#options;
+    const groups = Map.groupBy(recipients, (address) => router.destinationOf(domainOf(address)));
+    return [...groups].map(([destination, addresses]) => ({
+      destination,
+      recipients: addresses.map((address) => ({ address, state: 'queued' as const })),
+    }));
+  }
 
-function envelopeOf(
-  { facts, envelope, smtputf8, addressOf }: Transaction,
-  reader: ContentReader,
-  nowMs: number,
-): Envelope {
-  const { ret, envid } = envelope.dsn ?? {};
-  return {
-    version: 1,
-    mailFrom: envelope.mailFrom ? addressOf(envelope.mailFrom) : '',
-    smtputf8,
-    bodyType: reader.bodyType,
-    ...(ret === 'FULL' || ret === 'HDRS' ? { ret } : {}),
-    ...(typeof envid === 'string' ? { envid } : {}),
-    arrivedMs: nowMs,
-    sizeBytes: reader.sizeBytes,
-    ...(reader.messageId === undefined ? {} : { messageId: reader.messageId }),
-    ...(facts.user === undefined ? {} : { user: facts.user }),
-    ...(facts.user === undefined && facts.network !== undefined ? { network: facts.network } : {}),
-    listener: facts.listener.name,
-    client: { address: facts.clientAddress, helo: facts.helo, ...(facts.tls === undefined ? {} : { tls: facts.tls }) },
-    ...(reader.signAs === undefined ? {} : { signAs: reader.signAs }),
-    bodyHash: reader.bodyHash(),
-    headerBytes: reader.headerBytes,
-  };
+  #envelope(content: ContentFacts): Envelope {
+    const { listener, clientAddress, helo, tls, user, network } = this.#session;
+    return {
+      version: 1,
+      mailFrom: this.#transaction.mailFrom,
+      smtputf8: this.#transaction.smtputf8,
+      ...content,
+      arrivedMs: this.#options.now(),
+      // A user counts as itself wherever it comes from.
+      ...(user === undefined ? (network === undefined ? {} : { network }) : { user }),
+      listener: listener.name,
+      client: { address: clientAddress, helo, ...(tls === undefined ? {} : { tls }) },
+    };
+  }
 }

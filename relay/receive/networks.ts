@@ -4,7 +4,11 @@ import type { ListenerSettings } from '../config/documents.ts';
 
 const LISTS = new WeakMap<ListenerSettings, readonly { readonly network: string; readonly list: BlockList }[]>();
 
-/** The first exempt network of the listener that the address is in; an IPv4-mapped address has to come as IPv4. */
+/** The address as it is judged: an IPv4-mapped one (RFC 4291 2.5.5.2) as IPv4, and without a zone (RFC 4007 11). */
+export const plainAddress = (address: string): string =>
+  address.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, '').replace(/%.*$/, '');
+
+/** The first exempt network of the listener that the address is in; the address is plain (see above). */
 export function exemptingNetwork(listener: ListenerSettings, address: string): string | undefined {
   const version = isIP(address);
   if (version === 0) return undefined;

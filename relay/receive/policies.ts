@@ -1,33 +1,35 @@
 /** All policies, stage by stage, in the order in which they run. */
+import { parsePathAddress } from './address.ts';
 import type { HeaderField } from './header.ts';
-import { type Address, isAscii, parseAddress, parseMailboxList } from './mailbox.ts';
+import type { Originator } from './originators.ts';
 import type { Policy, Rejection, Verdict } from './policy.ts';
 import { maySendAs } from './senders.ts';
 import type { SessionFacts } from './session.ts';
 
+/** Parameters of MAIL and RCPT by keyword in upper case (RFC 5321 4.1.2); true for one without a value. */
+type Parameters = ReadonlyMap<string, string | true>;
+
 export interface MailCommand {
   readonly session: SessionFacts;
   /** '' is the null sender. */
-  readonly address: string;
-  /** RFC 1870, where the client says it. */
-  readonly sizeBytes?: number;
-  readonly smtputf8: boolean;
+  readonly path: string;
+  readonly parameters: Parameters;
 }
 
 export interface RcptCommand {
   readonly session: SessionFacts;
-  readonly address: string;
+  readonly path: string;
+  readonly parameters: Parameters;
   readonly smtputf8: boolean;
   /** Recipients of this message so far. */
   readonly recipients: number;
-  /** The domain says that it takes no mail (RFC 7505). */
-  readonly nullMx: boolean;
 }
 
 export interface HeaderFacts {
   readonly session: SessionFacts;
-  readonly fields: readonly HeaderField[];
   readonly smtputf8: boolean;
+  readonly fields: readonly HeaderField[];
+  readonly originators: readonly Originator[];
 }
 
 const reject = (code: number, enhanced: string, reason: string, text: string): Rejection => ({
@@ -37,14 +39,36 @@ const reject = (code: number, enhanced: string, reason: string, text: string): R
   text,
 });
 
-const forged = (what: string, address: Address): Rejection =>
-  reject(550, '5.7.1', 'sender_not_allowed', `${what} ${address.local}@${address.domain} is not among your senders`);
+export const BAD_SENDER = reject(553, '5.1.7', 'bad_sender_address', 'the sender is no mail address with a domain');
+export const BAD_RECIPIENT = reject(
+  553,
+  '5.1.3',
+  'bad_recipient_address',
+  'the recipient is no mail address with a domain',
+);
+const SMTPUTF8_NEEDED = reject(553, '5.6.7', 'smtputf8_needed', 'this address needs SMTPUTF8');
+const UNKNOWN_PARAMETER = reject(555, '5.5.4', 'unknown_parameter', 'a parameter is not supported');
+const BAD_PARAMETER = reject(501, '5.5.4', 'bad_parameter', 'a parameter has a wrong value');
 
-const ambiguous = (text: string): Rejection => reject(550, '5.6.0', 'ambiguous_header', text);
+/** RFC 5321 3.8: told at any time; the client connects again, and reaches another replica. */
+function replicaStays({ leaving }: SessionFacts): Verdict {
+  if (leaving === undefined) return undefined;
+  const text = leaving === 'draining' ? 'this replica is being drained' : 'this replica stops';
+  return reject(421, '4.3.2', leaving, `${text}, connect again`);
+}
 
-function greetsWhileWanted(session: SessionFacts): Verdict {
-  if (!session.draining) return undefined;
-  return reject(421, '4.3.2', 'draining', 'this replica is being drained, connect again');
+/** A password that was sent in clear is lost, so this is told also to a client that does not look at EHLO. */
+function authIsUnderTls({ secure }: SessionFacts): Verdict {
+  return secure ? undefined : reject(538, '5.7.11', 'auth_in_clear', 'encryption required, issue STARTTLS first');
+}
+
+/** RFC 4954 4: once in a session. */
+function isNotAuthenticated({ user }: SessionFacts): Verdict {
+  return user === undefined ? undefined : reject(503, '5.5.1', 'bad_sequence', 'already authenticated');
+}
+
+function saidHello({ helo }: SessionFacts): Verdict {
+  return helo === '' ? reject(503, '5.5.1', 'bad_sequence', 'send EHLO first') : undefined;
 }
 
 function isSecured({ session }: MailCommand): Verdict {
@@ -63,27 +87,61 @@ function isStillAUser({ session }: MailCommand): Verdict {
   return reject(535, '5.7.8', 'user_removed', 'this user is no longer known');
 }
 
+/** What EHLO offers and no more (RFC 5321 4.1.1.11), with values as their RFCs have them. */
+function mailParametersAreKnown({ parameters }: MailCommand): Verdict {
+  for (const [keyword, value] of parameters) {
+    const known = MAIL_PARAMETERS.get(keyword);
+    if (known === undefined) return UNKNOWN_PARAMETER;
+    if (!known(value)) return BAD_PARAMETER;
+  }
+  return undefined;
+}
+
+const MAIL_PARAMETERS: ReadonlyMap<string, (value: string | true) => boolean> = new Map([
+  // RFC 1870 4.
+  ['SIZE', (value) => value !== true && /^\d{1,20}$/.test(value)],
+  // RFC 6152 2.
+  ['BODY', (value) => value !== true && /^(?:7BIT|8BITMIME)$/i.test(value)],
+  // RFC 6531 3.4.
+  ['SMTPUTF8', (value) => value === true],
+  // RFC 4954 5: to be taken, and not believed.
+  ['AUTH', (value) => value !== true],
+]);
+
 /** RFC 1870 6.1. */
-function fitsSize({ session, sizeBytes = 0 }: MailCommand): Verdict {
+function fitsSize({ session, parameters }: MailCommand): Verdict {
   const limit = session.config.settings.limits.messageSizeBytes;
-  return sizeBytes > limit ? tooLarge(limit) : undefined;
+  return Number(parameters.get('SIZE') ?? 0) > limit ? tooLarge(limit) : undefined;
 }
 
 export const tooLarge = (limit: number): Rejection =>
   reject(552, '5.3.4', 'message_too_large', `message is larger than the ${limit} bytes allowed`);
 
 /** RFC 6531 3.1: a non-ASCII address needs the SMTPUTF8 parameter. */
-function senderIsAddress({ address, smtputf8 }: MailCommand): Verdict {
-  if (address === '') return undefined;
-  if (!isAscii(address) && !smtputf8) return reject(553, '5.6.7', 'smtputf8_needed', 'this address needs SMTPUTF8');
-  if (parseAddress(address) !== undefined) return undefined;
-  return reject(553, '5.1.7', 'bad_sender_address', 'this is no mail address with a domain');
+function senderIsAddress({ path, parameters }: MailCommand): Verdict {
+  if (path === '') return undefined;
+  const address = parsePathAddress(path);
+  if (address === undefined) return BAD_SENDER;
+  return address.ascii || parameters.has('SMTPUTF8') ? undefined : SMTPUTF8_NEEDED;
 }
 
-function senderIsAllowed({ session, address }: MailCommand): Verdict {
-  const sender = address === '' ? undefined : parseAddress(address);
-  if (sender === undefined || maySendAs(session, sender)) return undefined;
-  return forged('MAIL FROM', sender);
+function senderIsAllowed({ session, path }: MailCommand): Verdict {
+  const sender = path === '' ? undefined : parsePathAddress(path);
+  return sender === undefined || maySendAs(session, sender) ? undefined : forged('MAIL FROM', sender.text);
+}
+
+const forged = (what: string, address: string): Rejection =>
+  reject(550, '5.7.1', 'sender_not_allowed', `${what} ${address} is not among the senders you may use`);
+
+/** No extension that has parameters of RCPT is offered. */
+function rcptParametersAreKnown({ parameters }: RcptCommand): Verdict {
+  return parameters.size > 0 ? UNKNOWN_PARAMETER : undefined;
+}
+
+function recipientIsAddress({ path, smtputf8 }: RcptCommand): Verdict {
+  const address = parsePathAddress(path);
+  if (address === undefined) return BAD_RECIPIENT;
+  return address.ascii || smtputf8 ? undefined : SMTPUTF8_NEEDED;
 }
 
 /** RFC 5321 4.5.3.1.10: the client sends the rest in another transaction. */
@@ -92,86 +150,90 @@ function listIsNotFull({ session, recipients }: RcptCommand): Verdict {
   return reject(452, '4.5.3', 'too_many_recipients', 'too many recipients, send the rest in another message');
 }
 
-function recipientIsAddress({ address, smtputf8 }: RcptCommand): Verdict {
-  if (!isAscii(address) && !smtputf8) return reject(553, '5.6.7', 'smtputf8_needed', 'this address needs SMTPUTF8');
-  if (parseAddress(address) !== undefined) return undefined;
-  return reject(553, '5.1.3', 'bad_recipient_address', 'this is no mail address with a domain');
-}
-
-/** RFC 7505 4.2. */
-function domainTakesMail({ nullMx }: RcptCommand): Verdict {
+/** RFC 7505 4.2. Judged last, since it takes a question to the DNS. */
+function domainTakesMail({ nullMx }: { readonly nullMx: boolean }): Verdict {
   return nullMx ? reject(556, '5.1.10', 'null_mx', 'the domain of this recipient takes no mail') : undefined;
 }
 
-/** Fields whose name other readers would find elsewhere in the line. */
+const ambiguous = (text: string): Rejection => reject(550, '5.6.0', 'ambiguous_header', text);
+
+/** Lines whose field other readers would find elsewhere, or not at all. */
 function fieldsAreClear({ fields }: HeaderFacts): Verdict {
-  const unclear = fields.find((field) => !field.clear);
-  return unclear === undefined ? undefined : ambiguous('a line of the header is no field');
+  return fields.every(({ clear }) => clear) ? undefined : ambiguous('a line of the header is no plain field');
 }
 
 /** RFC 5322 3.6: exactly one From, at most one Sender. Readers differ in which of several they show. */
-function originatorsAreSingle({ fields }: HeaderFacts): Verdict {
-  const count = (name: string): number => fields.filter((field) => field.name === name).length;
-  if (count('from') !== 1) return ambiguous('the header must have exactly one From field');
-  if (count('sender') > 1) return ambiguous('the header has more than one Sender field');
-  return undefined;
+function originatorsAreSingle({ originators }: HeaderFacts): Verdict {
+  const count = (name: Originator['field']): number => originators.filter(({ field }) => field === name).length;
+  if (count('From') !== 1) return ambiguous('the header must have exactly one From field');
+  return count('Sender') > 1 ? ambiguous('the header has more than one Sender field') : undefined;
 }
 
-const originators = (fields: readonly HeaderField[]) =>
-  fields.filter(({ name }) => name === 'from' || name === 'sender');
-
-/** Header bytes above 127 are UTF-8 (RFC 6532). */
-export const mailboxesOf = (field: HeaderField): readonly Address[] | undefined =>
-  parseMailboxList(Buffer.from(field.value, 'latin1').toString('utf8'));
-
-function originatorsAreReadable({ fields }: HeaderFacts): Verdict {
-  for (const field of originators(fields)) {
-    const mailboxes = mailboxesOf(field);
-    if (mailboxes === undefined) return ambiguous(`the ${field.name} field cannot be read in one way only`);
-    if (field.name === 'sender' && mailboxes.length > 1) return ambiguous('the sender field has more than one address');
+function originatorsAreReadable({ originators }: HeaderFacts): Verdict {
+  for (const { field, addresses } of originators) {
+    if (addresses === undefined) return ambiguous(`the ${field} field can be read in more than one way`);
+    if (field === 'Sender' && addresses.length > 1) return ambiguous('the Sender field has more than one address');
   }
   return undefined;
 }
 
-function originatorsAreAllowed({ session, fields }: HeaderFacts): Verdict {
-  for (const field of originators(fields)) {
-    const other = mailboxesOf(field)?.find((address) => !maySendAs(session, address));
-    if (other) return forged(field.name === 'from' ? 'From' : 'Sender', other);
+/**
+ * RFC 6532 3.6: a UTF-8 address in a header needs SMTPUTF8. A UTF-8 display name would too; but programs have long sent
+ * those as 8BITMIME, every reader shows them, and no address depends on them: they are taken.
+ */
+function originatorsFitTransport({ originators, smtputf8 }: HeaderFacts): Verdict {
+  if (smtputf8 || originators.every(({ addresses }) => addresses?.every(({ ascii }) => ascii))) return undefined;
+  return reject(550, '5.6.7', 'smtputf8_needed', 'an address in From or Sender needs SMTPUTF8');
+}
+
+function originatorsAreAllowed({ session, originators }: HeaderFacts): Verdict {
+  for (const { field, addresses } of originators) {
+    const other = addresses?.find((address) => !maySendAs(session, address));
+    if (other) return forged(field, other.text);
   }
   return undefined;
 }
 
 /** Mail of a domain with DKIM goes out signed or not at all. */
-function canBeSigned({ session, fields }: HeaderFacts): Verdict {
-  const domain = authorDomain(fields);
-  const dkim = domain === undefined ? undefined : session.config.domains.get(domain)?.dkim;
-  if (!dkim?.sign || dkim.keys.length > 0) return undefined;
+function canBeSigned({ session, originators }: HeaderFacts): Verdict {
+  const domain = signingDomain(session, originators);
+  if (domain === undefined || session.config.domains.get(domain)?.dkim.keys.length !== 0) return undefined;
   return reject(451, '4.7.5', 'no_dkim_key', `the DKIM key of ${domain} is not ready, try again`);
 }
 
-/** The domain that signs: that of the first From mailbox. */
-export function authorDomain(fields: readonly HeaderField[]): string | undefined {
-  const from = fields.find(({ name }) => name === 'from');
-  return from === undefined ? undefined : mailboxesOf(from)?.[0]?.domain;
+/** The domain to sign as: that of the first From mailbox, where it is one of ours that is signed. */
+export function signingDomain({ config }: SessionFacts, originators: readonly Originator[]): string | undefined {
+  const author = originators.find(({ field }) => field === 'From')?.addresses?.[0]?.domain;
+  return author !== undefined && config.domains.get(author)?.dkim.sign ? author : undefined;
 }
 
-export const CONNECT: readonly Policy<SessionFacts>[] = [greetsWhileWanted];
+export const CONNECT: readonly Policy<SessionFacts>[] = [replicaStays];
+
+/** Before every command but QUIT. */
+export const COMMAND: readonly Policy<SessionFacts>[] = [replicaStays];
+
+export const AUTH: readonly Policy<SessionFacts>[] = [authIsUnderTls, saidHello, isNotAuthenticated];
 
 export const MAIL: readonly Policy<MailCommand>[] = [
   isSecured,
   isAuthenticated,
+  ({ session }) => saidHello(session),
   isStillAUser,
+  mailParametersAreKnown,
   fitsSize,
   senderIsAddress,
   senderIsAllowed,
 ];
 
-export const RCPT: readonly Policy<RcptCommand>[] = [listIsNotFull, recipientIsAddress, domainTakesMail];
+export const RCPT: readonly Policy<RcptCommand>[] = [rcptParametersAreKnown, recipientIsAddress, listIsNotFull];
+
+export const RCPT_DOMAIN: readonly Policy<{ readonly nullMx: boolean }>[] = [domainTakesMail];
 
 export const HEADER: readonly Policy<HeaderFacts>[] = [
   fieldsAreClear,
   originatorsAreSingle,
   originatorsAreReadable,
+  originatorsFitTransport,
   originatorsAreAllowed,
   canBeSigned,
 ];

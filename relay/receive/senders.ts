@@ -1,5 +1,5 @@
 /** Who may send as whom. */
-import type { Address } from './mailbox.ts';
+import type { Address } from './address.ts';
 import type { SessionFacts } from './session.ts';
 
 /**

@@ -6,8 +6,10 @@ export interface SessionFacts {
   readonly listener: ListenerSettings;
   /** An IPv4-mapped address stands here as IPv4. */
   readonly clientAddress: string;
-  /** What the client called itself in HELO or EHLO. */
+  /** What the client called itself in HELO or EHLO; '' before it did. */
   readonly helo: string;
+  /** EHLO, not HELO. */
+  readonly extended: boolean;
   readonly secure: boolean;
   /** TLS version and cipher, for the trace. */
   readonly tls?: string;
@@ -16,6 +18,6 @@ export interface SessionFacts {
   /** The network that exempts the client from AUTH. */
   readonly network?: string;
   readonly config: RelayConfig;
-  /** This replica is no longer wanted. */
-  readonly draining: boolean;
+  /** Why this replica takes no more mail: it is no longer wanted, or it stops. */
+  readonly leaving?: 'draining' | 'stopping';
 }

@@ -1,0 +1,438 @@
+/**
+ * The SMTP dialogue of one session (RFC 5321, RFC 6409): what each command does in which state, and what it is
+ * answered. Lines, sockets and TLS are the connection's; who may do what is the policies'.
+ */
+import type { ListenerSettings } from '../config/documents.ts';
+import type { SessionEvent } from '../observe/events.ts';
+import { SpoolUnavailable } from '../spool/spool.ts';
+import { parsePathAddress } from './address.ts';
+import type { Authenticator, AuthResult } from './authenticator.ts';
+import { type PathArgument, parsePathArgument } from './command.ts';
+import { IncomingMessage } from './message.ts';
+import { exemptingNetwork } from './networks.ts';
+import { AUTH, BAD_RECIPIENT, BAD_SENDER, COMMAND, CONNECT, MAIL, RCPT, RCPT_DOMAIN } from './policies.ts';
+import { judge, type Rejection } from './policy.ts';
+import type { ReceiverOptions } from './receiver.ts';
+import * as replies from './replies.ts';
+import { type Exchange, MECHANISMS } from './sasl.ts';
+import type { SessionFacts } from './session.ts';
+
+/** What the dialogue needs of a connection. */
+export interface Channel {
+  /** IPv4-mapped addresses as IPv4. */
+  readonly clientAddress: string;
+  readonly secure: boolean;
+  /** TLS version and cipher. */
+  readonly tls: string | undefined;
+  /** Sends a reply; of several lines each with the code. */
+  reply(code: number, ...lines: readonly string[]): void;
+  /** What comes from now on is content, up to the line that ends it. */
+  readContent(sink: ContentSink): void;
+  /** Begins the handshake; what the client sent before it is dropped (RFC 3207 4.2). */
+  startTls(): void;
+  /** Ends the connection once the replies are out. */
+  close(): void;
+}
+
+/** Takes the content of a message; a promise asks to wait with what follows, and never rejects. */
+export interface ContentSink {
+  push(chunk: Buffer): Promise<void> | undefined;
+  end(): Promise<void>;
+}
+
+export interface DialogueOptions extends ReceiverOptions {
+  /** Name of the listener. */
+  readonly listener: string;
+  readonly authenticator: Authenticator;
+  /** The process stops: no session goes on. */
+  readonly isStopping: () => boolean;
+}
+
+type Stage = Extract<SessionEvent, { event: 'rejected' }>['stage'];
+
+interface OpenTransaction {
+  readonly mailFrom: string;
+  readonly smtputf8: boolean;
+  readonly recipients: Set<string>;
+}
+
+const AUTH_FAILURES = 5;
+/** Between two messages; a client that only guesses is sent away. */
+const ERRORS = 10;
+/** RFC 5321 4.5.3.1.2 has 255 for a domain. */
+const LONGEST_HELLO = 255;
+/** A browser that a web page sent here speaks first, and would go on with what the page wants said. */
+const HTTP = /^(?:CONNECT|DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT|TRACE)$/;
+/** U+FFFD stands where the line was not UTF-8. */
+const NO_TEXT = /[\p{Cc}\u{fffd}]/u;
+
+const NO_PATH: PathArgument = { path: '', parameters: new Map() };
+
+export class Dialogue {
+  readonly #options: DialogueOptions;
+  readonly #channel: Channel;
+  #facts: SessionFacts | undefined;
+  #listener: ListenerSettings | undefined;
+  #helo = '';
+  #extended = false;
+  #user: string | undefined;
+  #exchange: { readonly mechanism: string; readonly next: Exchange } | undefined;
+  #transaction: OpenTransaction | undefined;
+  #message: IncomingMessage | undefined;
+  #authFailures = 0;
+  #errors = 0;
+
+  constructor(options: DialogueOptions, channel: Channel) {
+    this.#options = options;
+    this.#channel = channel;
+  }
+
+  greet(): void {
+    this.#options.observer.session({ event: 'session', listener: this.#options.listener });
+    const session = this.#session();
+    const verdict = judge(CONNECT, session);
+    if (verdict) this.#refuse('connect', verdict);
+    else this.#channel.reply(220, `${session.config.settings.hostname} ESMTP Chasqui`);
+  }
+
+  /** Whether the next line belongs to an AUTH exchange. */
+  get inAuth(): boolean {
+    return this.#exchange !== undefined;
+  }
+
+  /** One line, without its CRLF. The next one may come when the promise resolves; it never rejects. */
+  command(line: Buffer): Promise<void> | undefined {
+    try {
+      const text = line.toString('utf8');
+      const waiting = this.#exchange ? this.#authStep(text) : this.#command(text);
+      return waiting?.catch((error: unknown) => this.#failed(error));
+    } catch (error) {
+      this.#failed(error);
+      return undefined;
+    }
+  }
+
+  /** A line that cannot be read; the session goes on. */
+  badLine(rejection: Rejection): void {
+    this.#exchange = undefined;
+    this.#countError(rejection);
+  }
+
+  /** Nothing came for idleTimeout. */
+  idle(): void {
+    this.#refuse('command', replies.IDLE);
+  }
+
+  /** Ends a session that has nothing in hand, when the replica does not stay. */
+  leave(): void {
+    const verdict = judge(COMMAND, this.#session());
+    if (verdict) this.#refuse('command', verdict);
+  }
+
+  /** TLS is in use: what was said before counts no more (RFC 3207 4.2). */
+  secured(): void {
+    this.#facts = undefined;
+    this.#helo = '';
+    this.#transaction = undefined;
+  }
+
+  /** The connection is gone. */
+  closed(): void {
+    this.#message?.abort();
+  }
+
+  #command(text: string): Promise<void> | undefined {
+    const space = text.indexOf(' ');
+    const verb = (space < 0 ? text : text.slice(0, space)).toUpperCase();
+    const argument = space < 0 ? '' : text.slice(space + 1).trim();
+    const verdict = verb === 'QUIT' ? undefined : judge(COMMAND, this.#session());
+    if (verdict) return this.#refuse('command', verdict);
+    if (NO_TEXT.test(text)) return this.#countError(replies.MALFORMED_LINE);
+    return this.#dispatch(verb, argument);
+  }
+
+  #dispatch(verb: string, argument: string): Promise<void> | undefined {
+    switch (verb) {
+      case 'EHLO':
+      case 'HELO':
+        return this.#hello(verb === 'EHLO', argument);
+      case 'STARTTLS':
+        return this.#startTls(argument);
+      case 'AUTH':
+        return this.#auth(argument);
+      case 'MAIL':
+        return this.#mail(argument);
+      case 'RCPT':
+        return this.#rcpt(argument);
+      case 'DATA':
+        return this.#data(argument);
+      case 'RSET':
+        this.#transaction = undefined;
+        return this.#accept(250, '2.0.0', 'nothing is being sent');
+      case 'NOOP':
+        return this.#accept(250, '2.0.0', 'still here');
+      case 'QUIT':
+        this.#accept(221, '2.0.0', 'good bye');
+        this.#channel.close();
+        return undefined;
+      case 'VRFY':
+        // RFC 5321 3.5.3: neither yes nor no, since addresses are nobody's business.
+        return this.#accept(252, '2.0.0', 'send RCPT to find out');
+      case 'HELP':
+        return this.#accept(214, '2.0.0', 'see RFC 5321 and RFC 6409');
+      case 'EXPN':
+      case 'SEND':
+      case 'SOML':
+      case 'SAML':
+      case 'TURN':
+        return this.#refuse('command', replies.NOT_IMPLEMENTED);
+      default:
+        if (HTTP.test(verb)) this.#errors = ERRORS;
+        return this.#countError(replies.UNKNOWN_COMMAND);
+    }
+  }
+
+  #hello(extended: boolean, argument: string): undefined {
+    if (argument === '' || argument.length > LONGEST_HELLO || argument.includes(' ')) {
+      return this.#refuse('command', replies.BAD_HELLO);
+    }
+    this.#facts = undefined;
+    this.#helo = argument;
+    this.#extended = extended;
+    // RFC 5321 4.1.4: as RSET.
+    this.#transaction = undefined;
+    const { hostname, limits } = this.#session().config.settings;
+    this.#channel.reply(250, hostname, ...(extended ? this.#extensions(limits.messageSizeBytes) : []));
+    return undefined;
+  }
+
+  /** What holds in this state of this session, and nothing else. */
+  #extensions(sizeBytes: number): readonly string[] {
+    const { secure } = this.#channel;
+    return [
+      'PIPELINING',
+      '8BITMIME',
+      'SMTPUTF8',
+      'ENHANCEDSTATUSCODES',
+      `SIZE ${sizeBytes}`,
+      ...(secure ? [] : ['STARTTLS']),
+      ...(secure && this.#user === undefined ? [`AUTH ${[...MECHANISMS.keys()].join(' ')}`] : []),
+    ];
+  }
+
+  #startTls(argument: string): undefined {
+    if (argument !== '') return this.#refuse('command', replies.BAD_ARGUMENT);
+    if (this.#channel.secure) return this.#refuse('command', replies.ALREADY_UNDER_TLS);
+    this.#accept(220, '2.0.0', 'ready to start TLS');
+    this.#channel.startTls();
+    return undefined;
+  }
+
+  #auth(argument: string): Promise<void> | undefined {
+    const verdict = judge(AUTH, this.#session());
+    if (verdict) return this.#refuse('auth', verdict);
+    // RFC 4954 4.
+    if (this.#transaction) return this.#refuse('auth', replies.IN_TRANSACTION);
+    const [name = '', initial, ...rest] = argument.split(/ +/);
+    const mechanism = name.toUpperCase();
+    const begin = MECHANISMS.get(mechanism);
+    if (begin === undefined) return this.#refuse('auth', replies.UNKNOWN_MECHANISM);
+    if (rest.length > 0) return this.#refuse('auth', replies.BAD_ARGUMENT);
+    this.#exchange = { mechanism, next: begin() };
+    // RFC 4954 4: "=" is an initial response of no bytes.
+    return this.#authStep(initial === '=' ? '' : initial);
+  }
+
+  #authStep(response: string | undefined): Promise<void> | undefined {
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    if (response === '*') return this.#refuse('auth', replies.AUTH_CANCELLED);
+    const step = exchange?.next(response);
+    if (exchange === undefined || step === undefined) return undefined;
+    if ('challenge' in step) {
+      this.#exchange = exchange;
+      this.#channel.reply(334, step.challenge);
+      return undefined;
+    }
+    const { mechanism } = exchange;
+    if ('credentials' in step) return this.#checkPassword(mechanism, step.credentials);
+    if (step.failed === 'malformed') return this.#refuse('auth', replies.AUTH_MALFORMED);
+    return this.#authenticated(mechanism, '', 'rejected');
+  }
+
+  async #checkPassword(mechanism: string, credentials: { username: string; password: string }): Promise<void> {
+    const { users } = this.#session().config;
+    const { username, password } = credentials;
+    this.#authenticated(mechanism, username, await this.#options.authenticator.check(users, username, password));
+  }
+
+  #authenticated(mechanism: string, username: string, result: AuthResult): undefined {
+    const { observer, listener } = this.#options;
+    const accepted = result === 'accepted';
+    observer.session({ event: 'auth', listener, mechanism, result: accepted ? 'accepted' : 'rejected' });
+    if (accepted) {
+      this.#facts = undefined;
+      this.#user = username;
+      return this.#accept(235, '2.7.0', 'authenticated');
+    }
+    if (result === 'busy') return this.#refuse('auth', replies.AUTH_BUSY);
+    this.#authFailures += 1;
+    const last = this.#authFailures >= AUTH_FAILURES;
+    return this.#refuse('auth', last ? replies.TOO_MANY_AUTH_FAILURES : replies.WRONG_CREDENTIALS);
+  }
+
+  #mail(argument: string): undefined {
+    const parsed = parsePathArgument('FROM', argument);
+    const { path, parameters } = typeof parsed === 'string' ? NO_PATH : parsed;
+    const verdict = judge(MAIL, { session: this.#session(), path, parameters });
+    if (verdict) return this.#refuse('mail', verdict, { mailFrom: path });
+    if (this.#transaction) return this.#refuse('mail', replies.NESTED_MAIL);
+    if (typeof parsed === 'string') {
+      return this.#refuse('mail', parsed === 'bad_path' ? BAD_SENDER : replies.BAD_ARGUMENT);
+    }
+    this.#transaction = {
+      mailFrom: parsePathAddress(path)?.text ?? '',
+      smtputf8: parameters.has('SMTPUTF8'),
+      recipients: new Set(),
+    };
+    return this.#accept(250, '2.1.0', 'sender ok');
+  }
+
+  #rcpt(argument: string): Promise<void> | undefined {
+    const transaction = this.#transaction;
+    if (transaction === undefined) return this.#refuse('rcpt', replies.MAIL_FIRST);
+    const parsed = parsePathArgument('TO', argument);
+    if (typeof parsed === 'string') {
+      return this.#refuse('rcpt', parsed === 'bad_path' ? BAD_RECIPIENT : replies.BAD_ARGUMENT);
+    }
+    const { mailFrom, smtputf8, recipients } = transaction;
+    const address = parsePathAddress(parsed.path);
+    const about = { mailFrom, recipient: address?.text ?? parsed.path };
+    // One that is there already takes no more room.
+    const others = recipients.size - (address && recipients.has(address.text) ? 1 : 0);
+    const verdict = judge(RCPT, { session: this.#session(), ...parsed, smtputf8, recipients: others });
+    if (verdict || address === undefined) return this.#refuse('rcpt', verdict ?? BAD_RECIPIENT, about);
+    const accept = () => {
+      recipients.add(address.text);
+      return this.#accept(250, '2.1.5', 'recipient ok');
+    };
+    if (!this.#isDirect(address.domain)) return accept();
+    return this.#options.nullMx(address.domain).then((nullMx) => {
+      const verdict = judge(RCPT_DOMAIN, { nullMx });
+      return verdict ? this.#refuse('rcpt', verdict, about) : accept();
+    });
+  }
+
+  /** Whether mail goes to the MX of the domain: its destination is the domain itself then (deliver/router). */
+  #isDirect(domain: string): boolean {
+    return !domain.startsWith('[') && this.#options.router.destinationOf(domain) === domain;
+  }
+
+  #data(argument: string): undefined {
+    if (argument !== '') return this.#refuse('data', replies.BAD_ARGUMENT);
+    const transaction = this.#transaction;
+    if (transaction === undefined) return this.#refuse('data', replies.MAIL_FIRST);
+    if (transaction.recipients.size === 0) return this.#refuse('data', replies.RCPT_FIRST);
+    let message: IncomingMessage;
+    try {
+      message = new IncomingMessage(this.#options, this.#session(), transaction);
+    } catch (error) {
+      if (!(error instanceof SpoolUnavailable)) throw error;
+      return this.#refuse('data', replies.SPOOL_UNAVAILABLE);
+    }
+    this.#message = message;
+    this.#channel.readContent({
+      push: (chunk) => {
+        const waiting = message.push(chunk);
+        if (message.isEndless) this.#endless(message);
+        return waiting;
+      },
+      end: () => this.#endOfData(message, transaction),
+    });
+    this.#channel.reply(354, 'end data with <CR><LF>.<CR><LF>');
+    return undefined;
+  }
+
+  async #endOfData(message: IncomingMessage, { mailFrom }: OpenTransaction): Promise<void> {
+    this.#message = undefined;
+    this.#transaction = undefined;
+    try {
+      const result = await message.end();
+      if ('code' in result) return this.#refuse('data', result, { mailFrom });
+      this.#errors = 0;
+      return this.#accept(250, '2.6.0', `queued as ${result.queueId}`);
+    } catch (error) {
+      return this.#failed(error);
+    }
+  }
+
+  #endless(message: IncomingMessage): void {
+    message.abort();
+    this.#message = undefined;
+    this.#refuse('data', replies.ENDLESS_MESSAGE);
+  }
+
+  /** The facts of this moment: the config may have changed since the last command. */
+  #session(): SessionFacts {
+    const { config, listener: name, ordinal, isStopping } = this.#options;
+    const current = config.current();
+    const leaving = isStopping() ? 'stopping' : ordinal >= current.replicas ? 'draining' : undefined;
+    if (this.#facts?.config === current && this.#facts.leaving === leaving) return this.#facts;
+    const { clientAddress, secure, tls } = this.#channel;
+    // A listener that is gone from the config goes on as it was, until the process is replaced.
+    const listener = current.settings.listeners.find((candidate) => candidate.name === name) ?? this.#listener;
+    if (listener === undefined) throw new Error(`listener ${name} is not in the config`);
+    this.#listener = listener;
+    const network = exemptingNetwork(listener, clientAddress);
+    this.#facts = {
+      listener,
+      clientAddress,
+      helo: this.#helo,
+      extended: this.#extended,
+      secure,
+      ...(tls === undefined ? {} : { tls }),
+      ...(this.#user === undefined ? {} : { user: this.#user }),
+      ...(network === undefined ? {} : { network }),
+      config: current,
+      ...(leaving === undefined ? {} : { leaving }),
+    };
+    return this.#facts;
+  }
+
+  #accept(code: number, enhanced: string, text: string): undefined {
+    this.#channel.reply(code, `${enhanced} ${text}`);
+    return undefined;
+  }
+
+  #refuse(stage: Stage, rejection: Rejection, about: { mailFrom?: string; recipient?: string } = {}): undefined {
+    const { code, enhanced, text, reason } = rejection;
+    const line = enhanced === '' ? text : `${enhanced} ${text}`;
+    this.#options.observer.session({
+      event: 'rejected',
+      listener: this.#options.listener,
+      stage,
+      reason,
+      reply: `${code} ${line}`,
+      client: this.#channel.clientAddress,
+      ...(this.#user === undefined ? {} : { user: this.#user }),
+      ...about,
+    });
+    this.#channel.reply(code, line);
+    // RFC 5321 3.8: 421 says that the connection ends.
+    if (code === 421) this.#channel.close();
+    return undefined;
+  }
+
+  /** For what a client does only by mistake or in bad faith. */
+  #countError(rejection: Rejection): undefined {
+    this.#errors += 1;
+    return this.#refuse('command', this.#errors > ERRORS ? replies.TOO_MANY_ERRORS : rejection);
+  }
+
+  /** A fault of ours: the client may try again, and the operator has to know. */
+  #failed(error: unknown): undefined {
+    const problem = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#options.observer.log('error', 'a command failed', { problem });
+    return this.#refuse('command', replies.INTERNAL_ERROR);
+  }
+}
