@@ -43,7 +43,7 @@ export class ManifestSource {
     const missing = this.#missing(reading, admission);
     const gone = deletable(missing, this.#readings, allowEmpty);
     for (const id of gone) {
-      this.#options.log.info({ object: id }, 'no longer in the manifests: deleted');
+      this.#options.log.info({ object: id }, 'deleted: it is no longer in the manifests');
       store.delete(id);
     }
     this.#tellProblems(reading, admission);
@@ -54,9 +54,11 @@ export class ManifestSource {
   #accept({ accepted }: Admission): void {
     const { store, log } = this.#options;
     for (const entry of accepted) {
-      const id = refText({ kind: entry.manifest.kind, ...entry.manifest.metadata });
+      const { kind, metadata } = entry.manifest;
       const what = store.accept(entry);
-      if (what === 'created' || what === 'changed') log.info({ object: id, file: entry.file }, `manifest ${what}`);
+      if (what !== 'created' && what !== 'changed') continue;
+      const { namespace, name } = metadata;
+      log.info({ kind, namespace, name, file: entry.file }, `manifest ${what}`);
     }
   }
 
@@ -81,8 +83,9 @@ export class ManifestSource {
     const all: readonly ManifestProblem[] = [...ofFolder, ...files, ...[...refused.values()].flat()];
     const told = new Set(all.map((problem) => JSON.stringify(problem)));
     for (const problem of all) {
-      if (!this.#told.has(JSON.stringify(problem)))
-        log.warn({ ...problem, problem: problem.message }, problemText(problem));
+      if (this.#told.has(JSON.stringify(problem))) continue;
+      const { message: _, ...where } = problem;
+      log.warn(where, problemText(problem));
     }
     if (this.#told.size > 0 && told.size === 0 && undecided.size === 0) log.info({}, 'all manifests are right again');
     this.#told = told;

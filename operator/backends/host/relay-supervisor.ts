@@ -7,8 +7,10 @@ import { type ConfigFacts, drainAll, removeConfig, writeConfig } from './config-
 import { Drains, spooledOrdinals } from './drains.ts';
 import { makeFolder } from './durable-file.ts';
 import type { Log } from './log.ts';
-import { PortProblem, type Ports } from './ports.ts';
+import type { Ports } from './ports.ts';
+import { type Hindrance, RelayPorts } from './relay-ports.ts';
 import { Replica, type ReplicaEnd } from './replica.ts';
+import { replicaView } from './replica-view.ts';
 import { decide, restartDelayMs, type Slot, STABLE_MS, type Step } from './supervision.ts';
 
 /** Where the things of one relay are, all absolute. */
@@ -43,6 +45,7 @@ export interface WantedRelay extends ConfigFacts {
 /** sun_path holds 108 bytes on Linux and 104 on macOS, the closing NUL included. */
 const SOCKET_PATH_LIMIT_BYTES = process.platform === 'darwin' ? 103 : 107;
 const MONITORING_ADDRESS = '127.0.0.1';
+const FAILED_AGAIN_MS = 1_000;
 
 interface Running {
   readonly replica: Replica;
@@ -58,13 +61,13 @@ interface Place {
   how?: string;
   startAfterMs: number;
   queued?: boolean;
+  /** Its last process ended as it was told, with nothing in the spool. */
+  emptied: boolean;
 }
-
-type Hindrance = NonNullable<RelayReplica['problem']>;
 
 export class RelaySupervisor {
   readonly #key: ObjectKey;
-  readonly #holder: string;
+  readonly #ports: RelayPorts;
   readonly #places: RelayPlaces;
   readonly #machine: Machine;
   readonly #changed: () => void;
@@ -72,8 +75,6 @@ export class RelaySupervisor {
   readonly #ordinals = new Map<number, Place>();
   #wanted: WantedRelay;
   #hindrance: Hindrance | undefined;
-  #bindFailures = 0;
-  #bindAfterMs = 0;
   #timer: NodeJS.Timeout | undefined;
   #told: readonly RelayReplica[] = [];
   #ending = false;
@@ -81,7 +82,7 @@ export class RelaySupervisor {
   /** @param changed called when `observe` tells something else than before */
   constructor(key: ObjectKey, places: RelayPlaces, wanted: WantedRelay, machine: Machine, changed: () => void) {
     this.#key = { namespace: key.namespace, name: key.name };
-    this.#holder = `${key.namespace}/${key.name}`;
+    this.#ports = new RelayPorts(machine.ports, `${key.namespace}/${key.name}`, machine.log);
     this.#places = places;
     this.#machine = machine;
     this.#changed = changed;
@@ -128,7 +129,7 @@ export class RelaySupervisor {
       if (end.orderly) continue;
       this.#machine.log.warn({ ...this.#key, ordinal: replica.ordinal }, `replica did not end in time: ${end.how}`);
     }
-    this.#machine.ports.keepOnly(new Set(), this.#holder);
+    this.#ports.keepOnly();
   }
 
   /** Ends all replicas at once; the queue is safe, what is in hand is tried again. */
@@ -146,52 +147,58 @@ export class RelaySupervisor {
   }
 
   #observed(ordinal: number): RelayReplica {
-    const { running, how, failures, queued } = this.#placeOf(ordinal);
+    const { running, how, failures, queued: last } = this.#placeOf(ordinal);
+    const drain = this.#drains.of(ordinal);
+    const queued = last ?? drain?.queued;
     const status = running?.replica.status;
-    const state = this.#stateOf(ordinal);
-    // What a wanted replica holds changes all the time: its own metrics tell of it.
-    const told = this.#wantedHere(ordinal) ? undefined : (queued ?? this.#drains.of(ordinal)?.queued);
-    const outdated = this.#wantedHere(ordinal) && running?.signature !== this.#signature();
-    const failed = !running && failures > 0 && state !== 'Stopped';
-    const problem =
-      (outdated ? this.#hindrance : undefined) ??
-      (failed ? { reason: 'ReplicaFailed', message: `replica ${ordinal} ${how}; it is started again` } : undefined);
-    return {
+    return replicaView({
       ordinal,
-      state,
-      rejected: status?.rejected ?? [],
-      ...(status && { version: status.version, configHash: status.configHash }),
-      ...(told !== undefined && { queued: told }),
-      ...(problem && { problem }),
-    };
+      wanted: this.#wantedHere(ordinal),
+      failures,
+      stopped: drain?.stopped === true,
+      ...(how !== undefined && { how }),
+      ...(queued !== undefined && { queued }),
+      ...(this.#hindrance && { hindrance: this.#hindrance }),
+      ...(running && {
+        process: {
+          ...(status && { status }),
+          stopping: running.replica.stopping,
+          outdated: running.signature !== this.#signature(),
+        },
+      }),
+    });
   }
 
-  #stateOf(ordinal: number): RelayReplica['state'] {
-    const { running, failures } = this.#placeOf(ordinal);
-    if (!this.#wantedHere(ordinal)) return !running && this.#drains.of(ordinal)?.stopped ? 'Stopped' : 'Draining';
-    const status = running?.replica.status;
-    if (!running || !status) return failures > 0 || running?.replica.stopping ? 'Unready' : 'Starting';
-    if (status.draining) return 'Draining';
-    return status.ready && !running.replica.stopping ? 'Ready' : 'Unready';
-  }
-
+  /** Such as a full disk must not end the supervisor of all relays. */
   #level(): void {
     if (this.#ending) return;
-    const nowMs = this.#machine.nowMs();
+    clearTimeout(this.#timer);
+    try {
+      this.#again(this.#levelNow(this.#machine.nowMs()));
+    } catch (err) {
+      this.#machine.log.error({ ...this.#key, err }, 'replicas could not be brought to what is wanted');
+      this.#again(FAILED_AGAIN_MS);
+    }
+    this.#tell();
+  }
+
+  #again(inMs: number | undefined): void {
+    // Longer timers than 2^31 ms fire at once.
+    if (inMs !== undefined) this.#timer = setTimeout(() => this.#level(), Math.min(Math.max(inMs, 0), 2 ** 31 - 1));
+  }
+
+  /** Returns when to decide again without any news (ms). */
+  #levelNow(nowMs: number): number | undefined {
     for (let ordinal = 0; ordinal < this.#wanted.replicas; ordinal++) this.#placeOf(ordinal);
-    const portsBound = this.#bindPorts(nowMs);
-    const signature = this.#signature();
-    const wanted = { ...this.#wanted, signature, portsBound };
+    const needed = this.#portsNeeded() ? this.#wanted.listeners.map(({ port }) => port) : [];
+    this.#hindrance = this.#pathProblem() ?? this.#ports.bind(needed, nowMs);
+    const wanted = { ...this.#wanted, signature: this.#signature(), portsBound: this.#hindrance === undefined };
     const { steps, againMs } = decide(wanted, this.#slots(), nowMs);
     for (const step of steps) this.#take(step, nowMs);
-    this.#machine.ports.keepOnly(this.#usedPorts(), this.#holder);
-
-    clearTimeout(this.#timer);
-    const bindInMs = this.#hindrance && this.#bindAfterMs > 0 ? this.#bindAfterMs - nowMs : undefined;
-    const inMs = Math.min(againMs ?? Number.POSITIVE_INFINITY, bindInMs ?? Number.POSITIVE_INFINITY);
-    // Longer timers than 2^31 ms fire at once.
-    if (Number.isFinite(inMs)) this.#timer = setTimeout(() => this.#level(), Math.min(Math.max(inMs, 0), 2 ** 31 - 1));
-    this.#tell();
+    this.#ports.keepOnly(needed, ...this.#running().map(({ ports }) => ports));
+    const { retryAtMs } = this.#ports;
+    const times = [againMs, retryAtMs === undefined ? undefined : retryAtMs - nowMs].filter((ms) => ms !== undefined);
+    return times.length > 0 ? Math.min(...times) : undefined;
   }
 
   #take({ step, ordinal }: Step, nowMs: number): void {
@@ -220,7 +227,7 @@ export class RelaySupervisor {
   }
 
   #start(ordinal: number, place: Place, nowMs: number): void {
-    const { program, listenAddress, log, ports } = this.#machine;
+    const { program, listenAddress, log } = this.#machine;
     const spool = path.join(this.#places.spool, String(ordinal));
     makeFolder(spool);
     const { listeners, monitoringPort } = this.#wanted;
@@ -232,7 +239,7 @@ export class RelaySupervisor {
       admin: this.#socketOf(ordinal),
       monitoring: `${MONITORING_ADDRESS}:${monitoringPort + ordinal}`,
       ...(listenAddress !== undefined && { listenAddress }),
-      listeners: listeners.map(({ name, port }) => ({ name, fd: ports.bind(port, this.#holder).fd })),
+      listeners: listeners.map(({ name, port }) => ({ name, fd: this.#ports.descriptor(port) })),
     };
     const replica = new Replica(launch, () => this.#news(ordinal));
     const running: Running = {
@@ -242,6 +249,7 @@ export class RelaySupervisor {
       startedMs: nowMs,
     };
     place.running = running;
+    place.emptied = false;
     log.info({ ...this.#key, ordinal, pid: replica.pid }, 'replica started');
     void replica.ended.then((end) => this.#ended(ordinal, running, end));
   }
@@ -263,10 +271,8 @@ export class RelaySupervisor {
       place.failures = 0;
       place.startAfterMs = 0;
       this.#machine.log[orderly ? 'info' : 'warn'](fields, `replica ${how}`);
-      const drain = this.#drains.of(ordinal);
       // A session that was open when it was told to end may have left a message: then it is drained once more.
-      const timeIsOver = drain !== undefined && nowMs - drain.sinceMs >= this.#wanted.drainTimeoutMs;
-      if (drain && (timeIsOver || place.queued === false)) this.#settle(ordinal, drain.sinceMs, place.queued);
+      place.emptied = place.queued === false;
     } else {
       place.failures = nowMs - startedMs >= STABLE_MS ? 1 : place.failures + 1;
       place.how = how;
@@ -285,32 +291,6 @@ export class RelaySupervisor {
       this.#machine.log.warn(fields, 'replica has ended with mail in its spool: raise replicas to have it delivered');
   }
 
-  /** Whether all listeners' ports are bound and replicas can be started; what hinders is kept for `observe`. */
-  #bindPorts(nowMs: number): boolean {
-    if (!this.#portsNeeded()) {
-      this.#hindrance = undefined;
-      return false;
-    }
-    this.#hindrance = this.#pathProblem();
-    if (this.#hindrance) return false;
-    try {
-      for (const { port } of this.#wanted.listeners) this.#machine.ports.bind(port, this.#holder);
-      this.#bindFailures = 0;
-      this.#bindAfterMs = 0;
-      return true;
-    } catch (error) {
-      if (!(error instanceof PortProblem)) throw error;
-      this.#hindrance = { reason: error.reason, message: error.message };
-      if (nowMs >= this.#bindAfterMs) {
-        this.#bindFailures += 1;
-        const retryMs = restartDelayMs(this.#bindFailures + 1);
-        this.#bindAfterMs = nowMs + retryMs;
-        this.#machine.log.warn({ ...this.#key, reason: error.reason, retryMs }, error.message);
-      }
-      return false;
-    }
-  }
-
   #portsNeeded(): boolean {
     const draining = ([ordinal, { running }]: [number, Place]): boolean =>
       running !== undefined || this.#drains.of(ordinal)?.stopped !== true;
@@ -325,17 +305,13 @@ export class RelaySupervisor {
     return { reason: 'StatePathTooLong', message };
   }
 
-  #usedPorts(): Set<number> {
-    const wanted = this.#portsNeeded() ? this.#wanted.listeners.map(({ port }) => port) : [];
-    return new Set([...wanted, ...this.#running().flatMap(({ ports }) => ports)]);
-  }
-
   #slots(): readonly Slot[] {
-    return [...this.#ordinals].map(([ordinal, { running, startAfterMs }]) => {
+    return [...this.#ordinals].map(([ordinal, { running, startAfterMs, emptied }]) => {
       const drain = this.#drains.of(ordinal);
       return {
         ordinal,
         startAfterMs,
+        emptied,
         ...(drain && { drain }),
         ...(running && {
           process: {
@@ -360,7 +336,7 @@ export class RelaySupervisor {
   }
 
   #placeOf(ordinal: number): Place {
-    const place = this.#ordinals.get(ordinal) ?? { failures: 0, startAfterMs: 0 };
+    const place = this.#ordinals.get(ordinal) ?? { failures: 0, startAfterMs: 0, emptied: false };
     this.#ordinals.set(ordinal, place);
     return place;
   }

@@ -11,7 +11,12 @@ const wanted = (change: Partial<Wanted> = {}): Wanted => ({
   ...change,
 });
 const process = { signature: 'new', ready: true, drained: false, stopping: false };
-const slot = (ordinal: number, change: Partial<Slot> = {}): Slot => ({ ordinal, startAfterMs: 0, ...change });
+const slot = (ordinal: number, change: Partial<Slot> = {}): Slot => ({
+  ordinal,
+  startAfterMs: 0,
+  emptied: false,
+  ...change,
+});
 const runs = (ordinal: number, change: Partial<typeof process> = {}, rest: Partial<Slot> = {}): Slot =>
   slot(ordinal, { process: { ...process, ...change }, ...rest });
 const since = (agoMs: number, stopped = false) => ({ drain: { sinceMs: NOW - agoMs, stopped } });
@@ -74,6 +79,12 @@ const cases: readonly {
     it: 'gives up an interrupted drain whose time is over',
     wanted: { replicas: 1 },
     slots: [runs(0), slot(1, since(600_001))],
+    steps: ['settle 1'],
+  },
+  {
+    it: 'settles one that ended with nothing in its spool',
+    wanted: { replicas: 1 },
+    slots: [runs(0), slot(1, { ...since(5_000), emptied: true })],
     steps: ['settle 1'],
   },
   {

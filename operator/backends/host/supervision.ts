@@ -30,6 +30,8 @@ export interface Slot {
   };
   /** Not to be started before (ms since 1970). */
   readonly startAfterMs: number;
+  /** Its last process ended as it was told, with nothing in the spool. */
+  readonly emptied: boolean;
   /** Since when it is no longer wanted (ms since 1970), and whether it was ended for that. */
   readonly drain?: { readonly sinceMs: number; readonly stopped: boolean };
 }
@@ -71,7 +73,7 @@ function keep(wanted: Wanted, { ordinal, process, drain, startAfterMs }: Slot, n
   return { steps: [...resume, { step: 'start', ordinal }] };
 }
 
-function drain(wanted: Wanted, { ordinal, process, drain, startAfterMs }: Slot, nowMs: number): Decision {
+function drain(wanted: Wanted, { ordinal, process, drain, startAfterMs, emptied }: Slot, nowMs: number): Decision {
   if (drain?.stopped && !process) return { steps: [] };
   const begin: Step[] = drain ? [] : [{ step: 'drain', ordinal }];
   const leftMs = (drain?.sinceMs ?? nowMs) + wanted.drainTimeoutMs - nowMs;
@@ -80,8 +82,8 @@ function drain(wanted: Wanted, { ordinal, process, drain, startAfterMs }: Slot, 
     if (process.drained || leftMs <= 0) return { steps: [...begin, { step: 'terminate', ordinal }] };
     return { steps: begin, againMs: leftMs };
   }
+  if (emptied || leftMs <= 0) return { steps: [...begin, { step: 'settle', ordinal }] };
   // It ended by itself, or with the program, before it was drained.
-  if (leftMs <= 0) return { steps: [...begin, { step: 'settle', ordinal }] };
   if (!wanted.portsBound) return { steps: begin, againMs: leftMs };
   if (startAfterMs > nowMs) return { steps: begin, againMs: Math.min(leftMs, startAfterMs - nowMs) };
   return { steps: [...begin, { step: 'start', ordinal }] };
