@@ -25,5 +25,7 @@ export interface Failed {
   readonly recipients: readonly Recipient[];
   /** Header block of the message, blank line included, without the signature. */
   readonly headers: Buffer;
+  /** The whole message, without the signature; absent where it is too large to be held in memory. */
+  readonly content?: Buffer;
   readonly nowMs: number;
 }

@@ -104,7 +104,9 @@ async function noticeOf(
 ): Promise<SpawnedMessage | undefined> {
   const { queueId, envelope } = delivery;
   try {
-    return report({ queueId, envelope, recipients: failed, headers: await message.headers(), nowMs });
+    const content = await message.inMemory();
+    const headers = await message.headers();
+    return report({ queueId, envelope, recipients: failed, headers, ...(content && { content }), nowMs });
   } catch (error) {
     // Without the notice the outcome is still recorded: to try recipients again who were refused, or who have the
     // message already, helps nobody.

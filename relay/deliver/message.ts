@@ -79,6 +79,12 @@ export class Message {
     return Buffer.concat(parts);
   }
 
+  /** The stored content where it is small enough to be in memory. */
+  async inMemory(): Promise<Buffer | undefined> {
+    const { data } = await this.#read();
+    return Buffer.isBuffer(data) ? data : undefined;
+  }
+
   async #read(): Promise<Content> {
     this.#content ??= this.#spool.read(this.queueId).catch((error: unknown) => {
       this.#content = undefined;
