@@ -54,13 +54,13 @@ const addressOf = (address: string | { address: string }): string =>
   typeof address === 'string' ? address : address.address;
 
 function failure(error: unknown, server: string): Failure {
-  const message = error instanceof Error ? error.message : String(error);
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  if (code === 'ESOCKET' || code === 'ECONNECTION' || code === 'ETIMEDOUT' || code === 'EDNS') {
+  if (!(error instanceof Error)) return new Failure(`${server} did not take the message: ${String(error)}`);
+  const { message } = error;
+  const code = 'code' in error ? error.code : undefined;
+  // nodemailer puts ESOCKET over the code of the system; a certificate that does not verify has no system call.
+  if ('syscall' in error || code === 'ETIMEDOUT' || code === 'EDNS' || code === 'ECONNECTION') {
     return new Failure(`${server} cannot be reached: ${message}; is "chasqui standalone" running?`, EXIT.unavailable);
   }
-  if (error instanceof Error && 'response' in error && typeof error.response === 'string') {
-    return new Failure(`${server} did not take the message: ${error.response}`);
-  }
-  return new Failure(`${server} did not take the message: ${message}`);
+  const reply = 'response' in error && typeof error.response === 'string' ? error.response : message;
+  return new Failure(`${server} did not take the message: ${reply}`);
 }

@@ -18,17 +18,7 @@ export function contentOf(queueId: string, bytes: number): Buffer {
 export const FATAL = 70;
 
 async function drive(folder: string, bytes: number, sessions: number, messages: number): Promise<void> {
-  // The pipe to a busy reader can be full for a moment, and standard output does not block.
-  const say = (line: string): void => {
-    for (;;) {
-      try {
-        writeSync(1, `${line}\n`);
-        return;
-      } catch (error) {
-        if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error;
-      }
-    }
-  };
+  const say = (line: string) => writeSync(1, `${line}\n`);
   const spool = await openSpool({
     folder,
     lockWaitMs: 10_000,
