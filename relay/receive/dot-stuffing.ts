@@ -32,7 +32,8 @@ export class DotUnstuffer {
    */
   push(chunk: Buffer, from: number): Buffer {
     let state = this.#state;
-    let heldCr = state === AFTER_DOT_CR;
+    // Content after all, unless the LF of the end is the first byte here.
+    const heldCr = state === AFTER_DOT_CR && chunk.length > from && chunk[from] !== LF;
     // Content is moved to `to` from `start` once it has to be.
     let to = from;
     let start = from;
@@ -40,6 +41,10 @@ export class DotUnstuffer {
     const keep = (until: number) => {
       if (to !== start) chunk.copyWithin(to, start, until);
       to += until - start;
+    };
+    const kept = () => {
+      const content = chunk.subarray(from, to);
+      return heldCr ? Buffer.concat([HELD_CR, content]) : content;
     };
     while (at < chunk.length) {
       if (state === TEXT) {
@@ -55,7 +60,7 @@ export class DotUnstuffer {
       const next = following(state, chunk[at]);
       if (next === AFTER_END) {
         this.end = at + 1;
-        return chunk.subarray(from, to);
+        return kept();
       }
       if (next === AFTER_DOT) {
         keep(at);
@@ -64,13 +69,10 @@ export class DotUnstuffer {
       state = next;
       at += 1;
     }
-    const prefix = heldCr && at > from;
-    heldCr = state === AFTER_DOT_CR;
     // What follows tells whether this CR is content.
-    keep(heldCr && start < at ? at - 1 : at);
+    keep(state === AFTER_DOT_CR && start < at ? at - 1 : at);
     this.#state = state;
-    const content = chunk.subarray(from, to);
-    return prefix ? Buffer.concat([HELD_CR, content]) : content;
+    return kept();
   }
 }
 
