@@ -10,6 +10,8 @@ const BARE = /[ \t]*([^\s"(),:;<>[\]\\]+)[ \t]*(?=,|$)/y;
 /** A display name, of words and quoted strings, and an address in brackets. Each character can match in one way. */
 const NAMED = /((?:"(?:[^"\\]|\\.)*"|[^"(),:;<>@[\]\\])*)<([^\s"(),:;<>[\]\\]+)>[ \t]*(?=,|$)/y;
 const CONTROL = /[\p{Cc}]/u;
+/** RFC 2047 5 forbids encoded words in addresses; some readers decode them all the same, and find another one. */
+const ENCODED = /=\?/;
 
 /**
  * The addresses of a mailbox-list (RFC 5322 3.4).
@@ -23,7 +25,8 @@ export function parseMailboxList(value: string): readonly Address[] | undefined 
   for (let at = 0; at <= value.length; ) {
     const bare = matchAt(BARE, value, at);
     const named = bare ? undefined : matchAt(NAMED, value, at);
-    const address = parseAddress(bare?.[1] ?? named?.[2] ?? '');
+    const written = bare?.[1] ?? named?.[2] ?? '';
+    const address = ENCODED.test(written) ? undefined : parseAddress(written);
     if (address === undefined || !namesNoOther(named?.[1] ?? '', address)) return undefined;
     addresses.push(address);
     // The comma; past the end when there is none.
