@@ -29,7 +29,7 @@ const READ: readonly (readonly [
 for (const [argument, path, parameters = {}] of READ) {
   test(`${argument} is read`, () => {
     const read = parsePathArgument('FROM', argument);
-    assert.ok(typeof read !== 'string', String(read));
+    assert.ok(typeof read !== 'string', `${argument}: ${JSON.stringify(read)}`);
     assert.deepEqual({ path: read.path, parameters: Object.fromEntries(read.parameters) }, { path, parameters });
   });
 }
