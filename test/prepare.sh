@@ -10,6 +10,7 @@ lacks() { missing="$missing $1"; }
 command -v python3 >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null || lacks python3-venv
 command -v strace >/dev/null || lacks strace
 command -v swaks >/dev/null || lacks swaks
+perl -MNet::SSLeay -e 1 2>/dev/null || lacks libnet-ssleay-perl
 command -v promtool >/dev/null || lacks prometheus
 command -v unbound >/dev/null || lacks unbound
 

@@ -1,4 +1,4 @@
-/** Judges that are not JavaScript: dkimpy and pyspf, in the project's own Python environment (`make test` makes it). */
+/** Programs that are not JavaScript: the judges dkimpy and pyspf, and the client smtplib, in the project's own Python environment (`make test` makes it). */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
@@ -31,7 +31,7 @@ const DkimVerdicts = Schema.Compile(Type.Array(DkimVerdict));
 
 /** What dkimpy says of each signature of a message by itself, from the top. */
 export async function dkimpyVerdicts(message: Buffer, records: Records): Promise<readonly DkimVerdict[]> {
-  const answer = await judge('dkim_verdicts.py', { message: message.toString('base64'), records });
+  const answer = await ask('dkim_verdicts.py', { message: message.toString('base64'), records });
   if (DkimVerdicts.Check(answer)) return answer;
   throw new TypeError(`dkim_verdicts.py answers ${JSON.stringify(answer)}`);
 }
@@ -43,12 +43,35 @@ export async function pyspfResult(
   client: { readonly address: string; readonly sender: string; readonly helo: string },
   records: Records,
 ): Promise<{ readonly result: string; readonly explanation: string }> {
-  const answer = await judge('spf_result.py', { ...client, records });
+  const answer = await ask('spf_result.py', { ...client, records });
   if (SpfResult.Check(answer)) return answer;
   throw new TypeError(`spf_result.py answers ${JSON.stringify(answer)}`);
 }
 
-async function judge(script: string, question: object): Promise<unknown> {
+const Answer = Type.Union([Type.Object({ sent: Type.Literal(true) }), Type.Object({ refused: Type.String() })]);
+const SmtplibAnswer = Schema.Compile(Answer);
+
+/** Sends with smtplib. `refused`: the certificate was not trusted, and why. */
+export async function smtplibSend({
+  content,
+  ...mail
+}: {
+  /** Folder of a credential Secret. */
+  readonly credential: string;
+  /** PEM file. */
+  readonly ca: string;
+  readonly from: string;
+  readonly to: readonly string[];
+  readonly content: Buffer;
+  /** Parameters of MAIL. */
+  readonly options: readonly string[];
+}): Promise<Type.Static<typeof Answer>> {
+  const answer = await ask('smtplib_send.py', { ...mail, content: content.toString('base64') });
+  if (SmtplibAnswer.Check(answer)) return answer;
+  throw new TypeError(`smtplib_send.py answers ${JSON.stringify(answer)}`);
+}
+
+async function ask(script: string, question: object): Promise<unknown> {
   const child = spawn(PYTHON, [join(import.meta.dirname, 'python', script)], { stdio: ['pipe', 'pipe', 'pipe'] });
   const exit = once(child, 'exit');
   child.stdin.on('error', () => {}); // told better by its stderr and exit code
