@@ -13,6 +13,7 @@ import { judgeTrace } from './trace.ts';
 
 const DRIVER = fileURLToPath(new URL('./spool-driver.ts', import.meta.url));
 const isReply = (reply: string) => reply.startsWith('250 ');
+const DIALOGUE = { isReply };
 const needsStrace = { skip: !process.env.CI && spawnSync('strace', ['-V']).error ? 'strace is not installed' : false };
 const SMALL = 4096;
 const LARGE = 700_000;
@@ -86,7 +87,7 @@ for (const [size, bytes] of Object.entries({ small: SMALL, large: LARGE })) {
   test(`a ${size} message and the folder of each new file are synced before the 250`, needsStrace, async (t) => {
     const { folder, trace, code, stderr } = await traced(t, bytes, 5);
     assert.equal(code, 0, stderr);
-    const { replies, problems } = judgeTrace(trace, folder, isReply);
+    const { replies, problems } = judgeTrace(trace, folder, DIALOGUE);
     assert.deepEqual(problems, []);
     assert.equal(replies.length, 5);
     for (const files of replies) {
@@ -102,7 +103,7 @@ for (const [size, bytes] of Object.entries({ small: SMALL, large: LARGE })) {
       const lines = trace.split('\n');
       const left = lines.filter((line) => !syncOf(name)(line));
       assert.ok(left.length < lines.length);
-      return judgeTrace(left.join('\n'), folder, isReply).problems;
+      return judgeTrace(left.join('\n'), folder, DIALOGUE).problems;
     };
     assert.equal(without(/queue\.db-wal>/).length, 5, 'the judge sees it when the WAL is not synced');
     if (bytes !== LARGE) return;
@@ -117,7 +118,7 @@ test('a failed fsync of the WAL ends the process, with no 250 for what was not s
   assert.match(run.stderr, /fsync of the queue failed/);
   const acknowledged = run.replies.filter(isReply).length;
   assert.ok(acknowledged > 0 && acknowledged < 50, `${acknowledged} of 50`);
-  assert.deepEqual(judgeTrace(run.trace, run.folder, isReply).problems, []);
+  assert.deepEqual(judgeTrace(run.trace, run.folder, DIALOGUE).problems, []);
   await assertKept(run, SMALL);
 });
 
@@ -126,7 +127,7 @@ test('a failed fsync of a body ends the process, with no 250 for it', needsStrac
   assert.equal(run.code, FATAL, run.stderr);
   assert.match(run.stderr, /fsync of a message body failed/);
   assert.ok(run.replies.filter(isReply).length < 20);
-  assert.deepEqual(judgeTrace(run.trace, run.folder, isReply).problems, []);
+  assert.deepEqual(judgeTrace(run.trace, run.folder, DIALOGUE).problems, []);
   await assertKept(run, LARGE);
 });
 

@@ -16,8 +16,8 @@ const ACCEPTED = [
   '10 writev(1<pipe:[1]>, [{iov_base="250 2.0.0 queued as A1\\r\\n", iov_len=24}], 1) = 24',
 ];
 
-const isReply = (text: string) => text.startsWith('250 ');
-const problemsOf = (lines: readonly string[]) => judgeTrace(lines.join('\n'), '/q', isReply).problems;
+const DRIVER = { isReply: (text: string) => text.startsWith('250 ') };
+const problemsOf = (lines: readonly string[]) => judgeTrace(lines.join('\n'), '/q', DRIVER).problems;
 
 /** The trace without a line, or with another in its place. */
 function changed(from: RegExp, ...to: string[]): string[] {
@@ -26,7 +26,7 @@ function changed(from: RegExp, ...to: string[]): string[] {
 }
 
 test('a reply after the sync of all that it promises is well', () => {
-  assert.deepEqual(judgeTrace(ACCEPTED.join('\n'), '/q', isReply), {
+  assert.deepEqual(judgeTrace(ACCEPTED.join('\n'), '/q', DRIVER), {
     replies: [['bodies/A1', 'queue.db-wal']],
     problems: [],
   });
@@ -79,4 +79,23 @@ for (const [name, lines, problem] of wrong) {
 test('each reply stands for itself: the sync of one does not speak for the next', () => {
   const second = ['12 pwrite64(19</q/queue.db-wal>, "x", 1, 0) = 1', '10 write(1<pipe:[1]>, "250 A2\\n", 7) = 7'];
   assert.deepEqual(problemsOf([...ACCEPTED, ...second]), ['reply 2: queue.db-wal was not synced']);
+});
+
+const SERVER = {
+  isReply: (text: string, file: string) => file.startsWith('socket:') && text.startsWith('250 2.6.0 '),
+  asksFor: (text: string) => text.startsWith('354 '),
+};
+const ask = (socket: number) => `10 write(25<socket:[${socket}]>, "354 end data"..., 37) = 37`;
+const accept = (socket: number) => `10 write(25<socket:[${socket}]>, "250 2.6.0 queu"..., 33) = 33`;
+const served = (...lines: readonly string[]) => judgeTrace(lines.join('\n'), '/q', SERVER);
+
+test('of a server, what was written for another purpose before a message was asked for is not the message', () => {
+  const wal = ACCEPTED.filter((line) => line.includes('queue.db-wal'));
+  assert.deepEqual(served(ask(7), ...wal, accept(7)), { replies: [['queue.db-wal']], problems: [] });
+  assert.deepEqual(served(...wal, ask(7), accept(7)).problems, ['reply 1: nothing was written to the WAL']);
+  assert.deepEqual(served(...wal, ask(8), ...wal, accept(7)).problems, ['reply 1: no message was asked for']);
+});
+
+test('of a server, what the log says is no reply', () => {
+  assert.deepEqual(served(ask(7), '10 write(1<pipe:[1]>, "250 2.6.0 queued"..., 24) = 24').replies, []);
 });

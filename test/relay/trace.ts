@@ -14,6 +14,14 @@ interface Call {
   readonly ended: number;
 }
 
+/** How a process talks about its messages. `file` is what is written to: `socket:[71]`, `pipe:[1]`. */
+export interface Dialogue {
+  /** The text promises the message that came before it. */
+  readonly isReply: (text: string, file: string) => boolean;
+  /** The text, written to where the reply will be, asks for a message; absent: each begins after the last reply. */
+  readonly asksFor?: (text: string) => boolean;
+}
+
 export interface Verdict {
   /** For each reply, the names of the files whose data it promises. */
   readonly replies: readonly (readonly string[])[];
@@ -24,23 +32,27 @@ const WRITES = new Set(['write', 'writev', 'pwrite64', 'pwritev', 'pwritev2', 's
 const SYNCS = new Set(['fsync', 'fdatasync']);
 
 /**
- * Of a process that takes one message at a time into the spool in `folder` and writes a text that isReply knows after
- * each. Between two replies there must be a write to the WAL, and for every WAL and body file that was written, a sync
- * of that file that began after its last write had ended and succeeded before the reply began; for every such file that
- * was made, the same of its folder.
+ * Of a process that takes one message at a time into the spool in `folder`, and replies to each. After a message was
+ * asked for there must be a write to the WAL, and for every WAL and body file that was written since the last reply, a
+ * sync of that file that began after its last write had ended and succeeded before the reply began; for every such file
+ * that was made, the same of its folder.
  */
-export function judgeTrace(trace: string, folder: string, isReply: (text: string) => boolean): Verdict {
+export function judgeTrace(trace: string, folder: string, { isReply, asksFor }: Dialogue): Verdict {
   const calls = callsOf(trace);
   const replies: string[][] = [];
   const problems: string[] = [];
   let from = 0;
-  for (const reply of calls.filter((call) => WRITES.has(call.name) && isReply(textOf(call)))) {
+  for (const reply of calls.filter((call) => WRITES.has(call.name) && isReply(textOf(call), pathOf(call.args)))) {
     const before = calls.filter(({ begun }) => begun >= from && begun < reply.begun);
     const writes = before.filter((call) => WRITES.has(call.name) && isData(pathOf(call.args), folder));
-    const files = [...new Set(writes.map((call) => pathOf(call.args)))];
+    const asked = before.findLast(
+      (call) => WRITES.has(call.name) && pathOf(call.args) === pathOf(reply.args) && asksFor?.(textOf(call)),
+    );
     const which = `reply ${replies.length + 1}`;
-    if (!files.some((file) => file.endsWith('-wal'))) problems.push(`${which}: nothing was written to the WAL`);
-    for (const file of files) {
+    if (asksFor && !asked) problems.push(`${which}: no message was asked for`);
+    const promised = filesOf(writes.filter(({ begun }) => begun > (asked?.begun ?? -1)));
+    if (!promised.some((file) => file.endsWith('-wal'))) problems.push(`${which}: nothing was written to the WAL`);
+    for (const file of filesOf(writes)) {
       const lastWrite = Math.max(...writes.filter((call) => pathOf(call.args) === file).map(({ ended }) => ended));
       if (!isSynced(before, file, lastWrite, reply)) problems.push(`${which}: ${path.basename(file)} was not synced`);
     }
@@ -49,11 +61,13 @@ export function judgeTrace(trace: string, folder: string, isReply: (text: string
       if (!isData(file, folder) || isSynced(before, path.dirname(file), made.ended, reply)) continue;
       problems.push(`${which}: the folder of ${path.basename(file)} was not synced`);
     }
-    replies.push(files.map((file) => path.relative(folder, file)));
+    replies.push(promised.map((file) => path.relative(folder, file)));
     from = reply.begun;
   }
   return { replies, problems };
 }
+
+const filesOf = (writes: readonly Call[]): readonly string[] => [...new Set(writes.map(({ args }) => pathOf(args)))];
 
 function isSynced(calls: readonly Call[], file: string, after: number, reply: Call): boolean {
   return calls.some(

@@ -1,0 +1,220 @@
+/**
+ * A running `chasqui relay` for tests: the real program on a config folder that the operator's code writes, and a spool
+ * that outlives its processes. It takes mail of example.test from this machine without AUTH, signs it with both keys,
+ * and sends all of it to one destination.
+ *
+ * ```ts
+ * await using relay = await RelayProcess.start(destination.port);
+ * await relay.kill();
+ * await relay.run();
+ * ```
+ */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { EventEmitter, once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { setTimeout as pause } from 'node:timers/promises';
+import { replicaStatus } from '../../cli/admin-client.ts';
+import { writeConfig } from '../../operator/backends/host/config-folder.ts';
+import { domainDocument, judgeKeys, keyRecipe, keySlots } from '../../operator/maildomain/dkim-keys.ts';
+import { relayGroup } from '../../operator/smtprelay/relay-group.ts';
+import { SELF_SIGNED } from './certificate.ts';
+import * as manifests from './manifests.ts';
+import { freePorts } from './standalone.ts';
+
+const CHASQUI = join(import.meta.dirname, '../../bin/chasqui');
+/** Longer than anything that a test waits for takes on a busy machine. */
+const WAIT_MS = 30_000;
+const LOOK_MS = 20;
+
+/** A line of the log; only what tests look at. */
+export interface RelayLine {
+  readonly message?: string;
+  readonly event?: string;
+  readonly queueId?: string;
+  readonly recipient?: string;
+}
+
+/** From the start of a process to its end. */
+class Life {
+  readonly lines: RelayLine[] = [];
+  readonly logged = new EventEmitter().setMaxListeners(0);
+  readonly child: ChildProcess;
+  /** Resolves with exit code and signal, once all that the process has written is read. */
+  readonly over: Promise<readonly [code: number | null, signal: string | null]>;
+
+  constructor(command: string, words: readonly string[]) {
+    // File system calls through io_uring would be seen by no trace.
+    const env = { ...process.env, UV_USE_IO_URING: '0' };
+    const child = spawn(command, words, { stdio: ['ignore', 'pipe', 'inherit'], env });
+    this.child = child;
+    const closed = once(child, 'close');
+    const read = this.#read(child.stdout);
+    this.over = Promise.all([closed, read]).then(([[code, signal]]) => [code, signal]);
+  }
+
+  async #read(out: Readable): Promise<void> {
+    let rest = '';
+    for await (const text of out.setEncoding('utf8')) {
+      const lines = `${rest}${text}`.split('\n');
+      // The last words of a killed process may end within a line: such a line is not out.
+      rest = lines.pop() ?? '';
+      for (const line of lines) this.lines.push(JSON.parse(line));
+      this.logged.emit('line');
+    }
+    this.logged.emit('line');
+  }
+}
+
+export class RelayProcess implements AsyncDisposable {
+  /** Where it takes mail. */
+  readonly port: number;
+  readonly spool: string;
+  readonly #root: string;
+  readonly #monitoring: number;
+  readonly #lives: Life[] = [];
+
+  private constructor(root: string, port: number, monitoring: number) {
+    this.#root = root;
+    this.spool = join(root, 'spool');
+    this.port = port;
+    this.#monitoring = monitoring;
+  }
+
+  /** @param wrap a command that runs the relay, such as a tracer */
+  static async start(destinationPort: number, wrap: readonly string[] = []): Promise<RelayProcess> {
+    const root = await mkdtemp(join(tmpdir(), 'relay-'));
+    const [port = 0, monitoring = 0] = await freePorts(2);
+    await writeManifests(join(root, 'config'), port, destinationPort);
+    const relay = new RelayProcess(root, port, monitoring);
+    await relay.run(wrap);
+    return relay;
+  }
+
+  /** Starts a process on the spool as it is; resolves when it takes mail. */
+  async run(wrap: readonly string[] = []): Promise<void> {
+    const [command = CHASQUI, ...words] = [
+      ...wrap,
+      ...[CHASQUI, 'relay', '--config', join(this.#root, 'config'), '--spool', this.spool, '--ordinal', '0'],
+      ...['--listen-address', '127.0.0.1', '--admin', join(this.#root, 'admin.sock')],
+      ...['--monitoring', `127.0.0.1:${this.#monitoring}`],
+    ];
+    this.#lives.push(new Life(command, words));
+    await this.logged('the relay has started', (line) => line.message === 'relay started');
+  }
+
+  /** Number of processes so far. */
+  get life(): number {
+    return this.#lives.length;
+  }
+
+  /** What the process of a life has logged, of the last one if none is named; lives count from 1. */
+  lines(life = this.life): readonly RelayLine[] {
+    return this.#life(life).lines;
+  }
+
+  /** Resolves once this life has logged a line, or `count` of them. */
+  async logged(what: string, is: (line: RelayLine) => boolean, count = 1): Promise<void> {
+    const { lines, logged, child } = this.#life();
+    const signal = AbortSignal.timeout(WAIT_MS);
+    while (lines.filter(is).length < count) {
+      const last = () => lines.slice(-20).map((line) => JSON.stringify(line));
+      assert.ok(child.exitCode === null && child.signalCode === null, [`ended before: ${what}`, ...last()].join('\n'));
+      await once(logged, 'line', { signal }).catch(() => assert.fail([`never came: ${what}`, ...last()].join('\n')));
+    }
+  }
+
+  /** Resolves once the queue is empty. */
+  async untilEmpty(): Promise<void> {
+    const deadline = performance.now() + WAIT_MS;
+    for (;;) {
+      const { queue } = await replicaStatus(join(this.#root, 'admin.sock'));
+      if (queue.messages === 0) return;
+      assert.ok(performance.now() < deadline, `there are still ${queue.messages} messages in the queue`);
+      await pause(LOOK_MS);
+    }
+  }
+
+  /** Sends SIGTERM to the process itself, not to what wraps it. */
+  terminate(): void {
+    const pid = this.#pid();
+    assert.ok(pid !== undefined, 'the relay has ended');
+    process.kill(pid, 'SIGTERM');
+  }
+
+  /** The signal is sent before this returns; resolves once all that the process has logged is read. */
+  async kill(): Promise<void> {
+    const { child, over } = this.#life();
+    child.kill('SIGKILL');
+    assert.deepEqual(await over, [null, 'SIGKILL']);
+  }
+
+  /** Resolves with the exit code once the process has ended by itself. */
+  async ended(): Promise<number | null> {
+    const [code] = await this.#life().over;
+    return code;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { child, over } = this.#life();
+    if (child.exitCode === null && child.signalCode === null) {
+      const pid = this.#pid();
+      if (pid !== undefined) process.kill(pid, 'SIGKILL');
+      await over;
+    }
+    await rm(this.#root, { recursive: true, force: true });
+  }
+
+  #life(number = this.life): Life {
+    const life = this.#lives[number - 1];
+    assert.ok(life, `there was no life ${number}`);
+    return life;
+  }
+
+  #pid(): number | undefined {
+    const { child } = this.#life();
+    if (!child.spawnfile.endsWith('strace')) return child.pid;
+    // A tracer does not hand on the signals that it gets itself.
+    const [pid] = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ');
+    return pid ? Number(pid) : undefined;
+  }
+}
+
+/** The config folder as the operator writes it. */
+async function writeManifests(folder: string, port: number, destinationPort: number): Promise<void> {
+  const domain = manifests.domain('example-test');
+  const secrets = await Promise.all(
+    keySlots(domain).map(async (slot) => {
+      const { generate, ...identity } = keyRecipe(domain, slot);
+      return { ...identity, data: await generate() };
+    }),
+  );
+  const { ready } = judgeKeys(domain, secrets);
+  assert.equal(ready.length, 2);
+  const relay = manifests.relay('outbound', {
+    listeners: [
+      { name: 'local', protocol: 'Submission', port, tls: 'Optional', auth: { exemptNetworks: ['127.0.0.0/8'] } },
+    ],
+    delivery: {
+      routes: [
+        {
+          match: { domains: ['*'] },
+          smarthosts: [{ host: '127.0.0.1', port: destinationPort, tls: { mode: 'Disabled' } }],
+        },
+      ],
+      direct: { resolvers: [], port: 25 },
+      retry: { schedule: ['1s'], expireAfter: '10m' },
+    },
+  });
+  const { documents } = relayGroup({
+    relay,
+    certificate: { chain: SELF_SIGNED.cert, key: SELF_SIGNED.key },
+    domains: [domainDocument(domain, ready)],
+    users: [],
+  });
+  writeConfig(folder, documents);
+}
