@@ -150,6 +150,10 @@ export class Receiving implements AsyncDisposable {
     return receiving;
   }
 
+  get config(): RelayConfig {
+    return this.#config;
+  }
+
   port(name: string): number {
     return this.#ports.get(name) ?? 0;
   }

@@ -60,6 +60,27 @@ export class SmtpClient implements AsyncDisposable {
     }
   }
 
+  /**
+   * Plays a dialogue, line by line: `C: LINE` is said, `S: START` is how a reply starts, `S: (end)` the end of the
+   * connection. No reply may have two enhanced codes.
+   */
+  async play(dialogue: string): Promise<void> {
+    let said = 'nothing';
+    for (const line of dialogue.split('\n').map((text) => text.trimStart())) {
+      if (line.startsWith('C:')) {
+        said = line.slice(3);
+        this.send(`${said}\r\n`);
+      } else if (line === 'S: (end)') {
+        assert.equal(await this.ended(), '', 'nothing more is said');
+      } else if (line.startsWith('S:')) {
+        const reply = await this.reply();
+        const expected = line.slice(3);
+        assert.ok(reply.startsWith(expected), `${said}: ${reply} instead of ${expected}`);
+        assert.doesNotMatch(reply, /^\d{3} \d\.\d+\.\d+ \d\.\d+\.\d+/, 'one enhanced code only');
+      }
+    }
+  }
+
   send(bytes: string | Buffer): void {
     this.#socket.write(bytes);
   }
