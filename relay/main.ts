@@ -87,7 +87,12 @@ export async function runRelay(options: RelayOptions): Promise<void> {
   const status = async (): Promise<ReplicaStatus> => {
     const current = config.current();
     const draining = ordinal >= current.replicas;
-    const reasons = [...(listening ? [] : ['not listening yet']), ...(stopping ? ['stopping'] : [])];
+    const reasons = [
+      ...(listening ? [] : ['not listening yet']),
+      ...(stopping ? ['stopping'] : []),
+      // It greets 421: who asks whether to send clients here has to know.
+      ...(draining ? ['being drained'] : []),
+    ];
     return {
       ordinal,
       version: packageJson.version,
