@@ -1,0 +1,234 @@
+/** What Prometheus and probes see of a relay: its metrics move with what happens, and its health is true. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { after, before, test } from 'node:test';
+import { Destination, type Script } from '../harness/destination.ts';
+import { page, promtoolVerdict, type Samples, samplesOf } from '../harness/monitoring.ts';
+import { Outbound, routeTo } from '../harness/outbound.ts';
+import { SmtpClient } from '../harness/smtp-client.ts';
+
+const RELAY = 'SmtpRelay/default/outbound';
+const needsPromtool = { skip: !process.env.CI && spawnSync('promtool', ['--version']).error !== undefined };
+
+let destination: Destination;
+let outbound: Outbound;
+/** Whether late@ is taken. */
+let open = true;
+
+/** When hangs@ gets a reply to the final dot. */
+let finalDot: Promise<void> | undefined;
+
+/** gone@: refused; late@: not while it is shut; hangs@: when the test says so. */
+const byRecipient: Script = async ({ at, argument, envelope }) => {
+  if (at === 'rcpt' && argument.includes('<gone')) return '550 5.1.1 No such user here';
+  if (at === 'rcpt' && argument.includes('<late') && !open) return '451 4.7.1 Come back later';
+  if (at === 'dot' && envelope.to[0]?.startsWith('hangs')) await finalDot;
+  return undefined;
+};
+
+before(async () => {
+  destination = await Destination.start({ react: byRecipient });
+  outbound = await Outbound.start({
+    replicas: 2,
+    delivery: { routes: [routeTo(destination.port)], retry: { schedule: ['1s'], expireAfter: '1h' } },
+  });
+});
+after(async () => {
+  await destination?.[Symbol.asyncDispose]();
+  await outbound?.[Symbol.asyncDispose]();
+});
+
+/** A session at the listener `submission`, under TLS. */
+async function session(): Promise<SmtpClient> {
+  const client = await SmtpClient.connect(outbound.ports.submission);
+  await client.startTls();
+  return client;
+}
+
+const metrics = (): Promise<Samples> => samplesOf(outbound.ports.monitoring);
+const GAUGES = ['chasqui_queue_messages', 'chasqui_queue_deliveries', 'chasqui_queue_oldest_age_seconds'];
+
+/** Samples that moved, without the queue, buckets, and bytes, which tests of their own look at. */
+function moved(from: Samples, to: Samples): Readonly<Record<string, number>> {
+  const all = [...to].map(([sample, value]) => [sample, value - (from.get(sample) ?? 0)] as const);
+  return Object.fromEntries(
+    all.filter(
+      ([sample, difference]) =>
+        difference !== 0 && !GAUGES.includes(sample) && !/_bucket\{|_sum$|_bytes_total/.test(sample),
+    ),
+  );
+}
+
+/** What moves the metrics by what `act` does, once all it sent is out of the queue. */
+async function movedBy(act: () => Promise<unknown>): Promise<Readonly<Record<string, number>>> {
+  const from = await metrics();
+  await act();
+  await outbound.standalone.until(
+    'the queue is empty',
+    async () => (await metrics()).get('chasqui_queue_messages') === 0,
+  );
+  return moved(from, await metrics());
+}
+
+const SUBMITTED = {
+  'chasqui_smtp_sessions_total{listener="submissions"}': 1,
+  'chasqui_smtp_auth_total{listener="submissions",mechanism="PLAIN",result="accepted"}': 1,
+  'chasqui_messages_received_total{listener="submissions"}': 1,
+};
+
+test('a message that is delivered moves sessions, auth, received, signed, delivered, and the latency', async () => {
+  const from = await metrics();
+  let queueId = '';
+  const difference = await movedBy(async () => {
+    queueId = await outbound.send({ to: ['now@example.org', 'too@example.org'] });
+  });
+  assert.deepEqual(difference, {
+    ...SUBMITTED,
+    chasqui_messages_signed_total: 1,
+    chasqui_recipients_delivered_total: 2,
+    chasqui_delivery_latency_seconds_count: 2,
+  });
+  const to = await metrics();
+  const rise = (sample: string): number => (to.get(sample) ?? Number.NaN) - (from.get(sample) ?? 0);
+  const ages = outbound.history(queueId).flatMap(({ ageMs }) => (typeof ageMs === 'number' ? ageMs / 1000 : []));
+  assert.equal(ages.length, 2);
+  assert.equal(rise('chasqui_delivery_latency_seconds_bucket{le="+Inf"}'), 2);
+  const sum = ages.reduce((total, age) => total + age, 0);
+  assert.ok(Math.abs(rise('chasqui_delivery_latency_seconds_sum') - sum) < 1e-6, 'the log and the histogram agree');
+  const { sizeBytes } = await outbound.event('received', queueId);
+  assert.equal(rise('chasqui_messages_received_bytes_total{listener="submissions"}'), sizeBytes);
+});
+
+test('a recipient refused moves bounced; the notice to the sender is a message too', async () => {
+  assert.deepEqual(await movedBy(() => outbound.send({ to: ['gone@example.org'] })), {
+    ...SUBMITTED,
+    chasqui_messages_signed_total: 2,
+    chasqui_recipients_bounced_total: 1,
+    chasqui_recipients_delivered_total: 1,
+    chasqui_delivery_latency_seconds_count: 1,
+  });
+});
+
+test('a message that waits moves deferred, and is the depth of the queue and its age until it is gone', async () => {
+  open = false;
+  let queueId = '';
+  const difference = await movedBy(async () => {
+    queueId = await outbound.send({ to: ['late@example.org'] });
+    await outbound.event('deferred', queueId, 'late@example.org');
+    const samples = await metrics();
+    const [depth, deliveries, ageSeconds = 0] = GAUGES.map((gauge) => samples.get(gauge));
+    assert.deepEqual([depth, deliveries], [1, 1]);
+    assert.ok(ageSeconds > 0);
+    await outbound.standalone.until('it is older', async () => {
+      const older = (await metrics()).get('chasqui_queue_oldest_age_seconds');
+      return older !== undefined && older > Math.max(1, ageSeconds);
+    });
+    open = true;
+  });
+  const deferrals = outbound.history(queueId).filter(({ event }) => event === 'deferred').length;
+  assert.ok(deferrals >= 1);
+  assert.deepEqual(difference, {
+    ...SUBMITTED,
+    chasqui_messages_signed_total: difference.chasqui_messages_signed_total,
+    chasqui_recipients_deferred_total: deferrals,
+    chasqui_recipients_delivered_total: 1,
+    chasqui_delivery_latency_seconds_count: 1,
+  });
+  assert.equal((await metrics()).get('chasqui_queue_oldest_age_seconds'), 0);
+});
+
+test('what is refused moves rejected, with the reason', async () => {
+  const credential: readonly [string, string] = ['app.default', outbound.secret('app-smtp', 'password')];
+  const difference = await movedBy(async () => {
+    await using client = await session();
+    assert.match(await client.authenticate('app.default', 'guessed'), /^535 5\.7\.8 /);
+    await client.talk(['MAIL FROM:<user@example.test>', '530 5.7.0']);
+    assert.match(await client.authenticate(...credential), /^235 /);
+    await client.talk(['MAIL FROM:<eve@other.test>', '550 5.7.1'], ['MAIL FROM:<user@example.test>', '250']);
+    await client.talk(['RCPT TO:<ada>', '553 5.1.3'], ['RCPT TO:<ada@example.org>', '250'], ['DATA', '354']);
+    assert.match(await client.content('From: eve@other.test\r\n\r\n'), /^550 5\.7\.1 /);
+    await client.talk(['WIZ', '500']);
+  });
+  const rejected = (stage: string, reason: string): string =>
+    `chasqui_smtp_rejected_total{listener="submission",stage="${stage}",reason="${reason}"}`;
+  assert.deepEqual(difference, {
+    'chasqui_smtp_sessions_total{listener="submission"}': 1,
+    'chasqui_smtp_auth_total{listener="submission",mechanism="PLAIN",result="rejected"}': 1,
+    'chasqui_smtp_auth_total{listener="submission",mechanism="PLAIN",result="accepted"}': 1,
+    [rejected('auth', 'wrong_credentials')]: 1,
+    [rejected('mail', 'auth_required')]: 1,
+    [rejected('mail', 'sender_not_allowed')]: 1,
+    [rejected('rcpt', 'bad_recipient_address')]: 1,
+    [rejected('data', 'sender_not_allowed')]: 1,
+    [rejected('command', 'unknown_command')]: 1,
+  });
+});
+
+test('each replica serves what it counted, at a port of its own', async () => {
+  const counted = await Promise.all(
+    outbound.ports.monitoring.map(async (port) => {
+      const samples = await samplesOf([port]);
+      return samples.get('chasqui_messages_received_total{listener="submissions"}') ?? 0;
+    }),
+  );
+  const told = outbound.ports.monitoring.map(
+    (_, ordinal) =>
+      outbound.standalone.lines.filter(({ event, replica }) => event === 'received' && replica === ordinal).length,
+  );
+  assert.deepEqual(counted, told);
+});
+
+test('promtool finds nothing wrong with the metrics of a relay that has worked', needsPromtool, async () => {
+  for (const port of outbound.ports.monitoring) {
+    const { status, text } = await page(port, '/metrics');
+    assert.equal(status, 200);
+    assert.match(text, /^chasqui_smtp_sessions_total\{/m);
+    assert.deepEqual(await promtoolVerdict(text), { code: 0, said: '' });
+  }
+  assert.notEqual((await promtoolVerdict('# TYPE wrong_total gauge\nwrong_total 1\n')).code, 0, 'it would say so');
+});
+
+test('/healthz and /readyz tell the truth while a replica works, and while it stops', async () => {
+  for (const port of outbound.ports.monitoring) {
+    assert.deepEqual(await page(port, '/healthz'), { status: 200, text: 'ok\n' });
+    assert.deepEqual(await page(port, '/readyz'), { status: 200, text: 'ok\n' });
+  }
+  const answer = Promise.withResolvers<void>();
+  finalDot = answer.promise;
+  const { replica } = await outbound.event('received', await outbound.send({ to: ['hangs@example.org'] }));
+  const ordinal = Number(replica);
+  const port = outbound.ports.monitoring[ordinal] ?? 0;
+  await destination.until(() =>
+    destination.connections.some(({ lines }) => lines.includes('RCPT TO:<hangs@example.org>')),
+  );
+  process.kill(outbound.standalone.replicaPids().get(ordinal) ?? 0, 'SIGTERM');
+  await outbound.standalone.until('it says that it stops', async () => {
+    const { status, text } = await page(port, '/readyz');
+    return status === 503 && text === 'stopping\n';
+  });
+  assert.equal((await page(port, '/healthz')).status, 200, 'it is in good health');
+  answer.resolve();
+  await outbound.standalone.until('another one has its place', async () => {
+    const seen = await page(port, '/readyz').catch(() => undefined);
+    return seen?.status === 200;
+  });
+});
+
+test('a replica that is drained says so, and is not ready', async () => {
+  open = false;
+  let holder: unknown;
+  while (holder !== 1) {
+    const queueId = await outbound.send({ to: ['late@example.org'] });
+    holder = (await outbound.event('received', queueId)).replica;
+  }
+  outbound.standalone.edit('all.yaml', (manifests) => manifests.replace('"replicas": 2', '"replicas": 1'));
+  const [kept = 0, drained = 0] = outbound.ports.monitoring;
+  await outbound.standalone.until('it says that it is drained', async () => {
+    const { status, text } = await page(drained, '/readyz');
+    return status === 503 && text === 'being drained\n';
+  });
+  assert.equal((await page(drained, '/healthz')).status, 200);
+  assert.equal((await page(kept, '/readyz')).status, 200);
+  open = true;
+  await outbound.standalone.untilReplicas(RELAY, 'Ready Stopped');
+});
