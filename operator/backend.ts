@@ -27,6 +27,12 @@ export interface SecretOwner {
   readonly uid: string;
 }
 
+/** An object that Secrets belong to. */
+export interface SecretHolder {
+  readonly kind: KindName;
+  readonly key: ObjectKey;
+}
+
 export interface Secret {
   readonly namespace: string;
   readonly name: string;
@@ -47,6 +53,8 @@ export interface Secrets {
   get(namespace: string, name: string): Promise<Secret | undefined>;
   /** Secrets of ours that belong to the owner. */
   ownedBy(namespace: string, owner: Pick<SecretOwner, 'kind' | 'name'>): Promise<readonly Secret[]>;
+  /** Each object that Secrets of ours belong to, whether it is still there or not. */
+  owners(): Promise<readonly SecretHolder[]>;
   /**
    * Creates a Secret, durably; the only way key material is written, so that no key is ever overwritten.
    * @throws {SecretConflict} when one of that name is there

@@ -127,6 +127,23 @@ describe('the controllers', () => {
     assert.equal(backend.stored.get('default/example-test-dkim-chasqui-r1')?.data, before);
   });
 
+  it('delete, at the start, the Secrets of a user and of a relay that went while they were down, and no DKIM key', async (t) => {
+    const backend = new MemoryBackend();
+    quickstart(backend);
+    const before = await running(t, backend);
+    await until('all ready', () => allReady(backend));
+    await before.stop();
+    backend.take('SmtpUser', { namespace: 'default', name: 'app' });
+    backend.take('MailDomain', { namespace: 'default', name: 'example-test' });
+    backend.take('SmtpRelay', OUTBOUND);
+    await running(t, backend);
+    await until('their Secrets have gone', () => backend.stored.size === 2);
+    assert.deepEqual([...backend.stored.keys()].sort(), [
+      'default/example-test-dkim-chasqui-e1',
+      'default/example-test-dkim-chasqui-r1',
+    ]);
+  });
+
   it('make a credential that was deleted anew, with another password', async (t) => {
     const backend = new MemoryBackend();
     quickstart(backend);

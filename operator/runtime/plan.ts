@@ -49,6 +49,6 @@ export interface Controller<Kind extends KindName, Observed> {
   plan(observed: Observed, clock: Clock): Plan<Kind>;
   /** Objects of this kind to reconcile when the given object, or what is told of its replicas, changed. */
   affectedBy(kind: KindName, key: ObjectKey, objects: Objects): readonly ObjectKey[];
-  /** Cleans up what a deleted object without finalizer left; called when the object is gone. */
+  /** Cleans up what a deleted object left; called when the object is gone, and at the start for what went before. */
   forget?(key: ObjectKey, secrets: Secrets): Promise<void>;
 }

@@ -108,6 +108,8 @@ export async function runControllers(
   for (const { kind } of KINDS) {
     for (const { metadata } of backend.objects.list(kind)) queue.add(idOf(kind, metadata));
   }
+  // Of objects that went while nobody watched, the Secrets are all that is left: what is gone is forgotten.
+  for (const { kind, key } of await backend.secrets.owners()) queue.add(idOf(kind, key));
   queue.start();
   log.debug({}, 'controllers started');
 
@@ -123,6 +125,7 @@ export async function runControllers(
 const telling = (secrets: Secrets, changed: (namespace: string, name: string) => void): Secrets => ({
   get: (namespace, name) => secrets.get(namespace, name),
   ownedBy: (namespace, owner) => secrets.ownedBy(namespace, owner),
+  owners: () => secrets.owners(),
   watch: (listener) => secrets.watch(listener),
   create: async (secret) => {
     await secrets.create(secret);

@@ -105,6 +105,8 @@ export class MemoryBackend implements Backend {
         (secret) =>
           secret.namespace === namespace && secret.owner.kind === owner.kind && secret.owner.name === owner.name,
       ),
+    owners: async () =>
+      [...this.stored.values()].map(({ namespace, owner: { kind, name } }) => ({ kind, key: { namespace, name } })),
     create: async (secret) => {
       this.#write(`create Secret ${idOf(secret)}`);
       if (this.stored.has(idOf(secret))) throw new SecretConflict(idOf(secret));

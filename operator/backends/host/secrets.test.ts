@@ -50,6 +50,20 @@ test('a Secret is a folder of files for their owner alone, and is read back as i
   assert.equal(await secrets.get('default', 'other'), undefined);
 });
 
+test('owners are told once each, with those of a former process; what is not ours has none', async (t) => {
+  const folder = root(t);
+  const former = new SecretFiles(folder);
+  await former.create(credential({ password: 'p' }));
+  await former.create({ ...credential({ salt: 's' }), name: 'app-verifier' });
+  await former.create({ ...credential({ password: 'p' }), namespace: 'other' });
+  mkdirSync(path.join(folder, 'default/foreign'));
+  writeFileSync(path.join(folder, 'stray'), '');
+  assert.deepEqual(
+    (await new SecretFiles(folder).owners()).map(({ kind, key }) => `${kind}/${key.namespace}/${key.name}`).sort(),
+    ['SmtpUser/default/app', 'SmtpUser/other/app'],
+  );
+});
+
 test('what is there is never created again', async (t) => {
   const secrets = new SecretFiles(root(t));
   await secrets.create(credential({ password: 'first' }));

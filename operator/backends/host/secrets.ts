@@ -16,7 +16,7 @@ import Schema from 'typebox/schema';
 import { NAME_PATTERN } from '../../../crds/common.ts';
 import { KINDS } from '../../../crds/kinds.ts';
 import type { KindName } from '../../../crds/resource.ts';
-import { type Secret, SecretConflict, type SecretOwner, type Secrets } from '../../backend.ts';
+import { type Secret, SecretConflict, type SecretHolder, type SecretOwner, type Secrets } from '../../backend.ts';
 import { isMissing, makeFolder, readIfThere, readJson, syncFolder, writeSynced } from './durable-file.ts';
 
 const METADATA = '.metadata.json';
@@ -53,9 +53,7 @@ export class SecretFiles implements Secrets {
   constructor(root: string) {
     this.#root = root;
     makeFolder(root);
-    for (const namespace of readdirSync(root)) {
-      if (NAMESPACE.test(namespace)) recover(path.join(root, namespace));
-    }
+    for (const namespace of namespacesIn(root)) recover(path.join(root, namespace));
   }
 
   async get(namespace: string, name: string): Promise<Secret | undefined> {
@@ -67,6 +65,19 @@ export class SecretFiles implements Secrets {
       const secret = this.#read(namespace, name);
       return secret && isOwner(secret.owner, owner) ? [secret] : [];
     });
+  }
+
+  async owners(): Promise<readonly SecretHolder[]> {
+    const holders = new Map<string, SecretHolder>();
+    for (const namespace of namespacesIn(this.#root)) {
+      for (const name of namesIn(path.join(this.#root, namespace))) {
+        const owner = readMetadata(path.join(this.#root, namespace, name))?.owner;
+        if (!owner) continue;
+        const holder = { kind: owner.kind, key: { namespace, name: owner.name } };
+        holders.set(`${owner.kind}/${namespace}/${owner.name}`, holder);
+      }
+    }
+    return [...holders.values()];
   }
 
   async create(secret: Secret): Promise<void> {
@@ -199,6 +210,11 @@ function recover(namespaceFolder: string): void {
     }
   }
 }
+
+const namespacesIn = (root: string): readonly string[] =>
+  readdirSync(root, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && NAMESPACE.test(entry.name))
+    .map(({ name }) => name);
 
 function namesIn(folder: string): readonly string[] {
   try {
