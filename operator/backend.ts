@@ -69,13 +69,21 @@ export interface Secrets {
   watch(listener: (namespace: string, name: string) => void): void;
 }
 
+/** What a process is given of a listener at its start; the rest of it is config. */
+export interface GroupListener {
+  readonly name: string;
+  readonly port: number;
+  /** Whether TLS begins with the first byte is a matter of the socket. */
+  readonly protocol: 'Submission' | 'Submissions';
+}
+
 /** One relay, neutral: what should run, and the config folder it runs by. */
 export interface RelayGroup {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
   readonly replicas: number;
-  readonly listeners: readonly { readonly name: string; readonly port: number }[];
+  readonly listeners: readonly GroupListener[];
   readonly monitoringPort: number;
   readonly drainTimeoutMs: number;
   /** File name to content of the config folder, `index.json` included. */

@@ -12,6 +12,7 @@ import type { Observer } from './observe/events.ts';
 import { adminHandler, monitoringHandler, serveHttp } from './observe/http.ts';
 import { createLog } from './observe/log.ts';
 import { createMetrics } from './observe/metrics.ts';
+import { serveMonitoring } from './observe/monitoring.ts';
 import { createReceiver } from './receive/receiver.ts';
 import { createDsn } from './report/create-dsn.ts';
 import { createSigner } from './sign/dkim.ts';
@@ -26,7 +27,8 @@ export interface RelayOptions {
   /** Listener name to inherited file descriptor. */
   readonly inherit: ReadonlyMap<string, number>;
   readonly adminSocket: string;
-  readonly monitoring: { readonly host: string; readonly port: number };
+  /** Address to serve monitoring at, and what is added to the port that the config names. */
+  readonly monitoring: { readonly host: string; readonly offset: number };
   /** Stop as on SIGTERM when the IPC channel to the supervisor closes. */
   readonly supervised: boolean;
 }
@@ -92,6 +94,7 @@ export async function runRelay(options: RelayOptions): Promise<void> {
       ...(stopping ? ['stopping'] : []),
       // It greets 421: who asks whether to send clients here has to know.
       ...(draining ? ['being drained'] : []),
+      ...(monitoring.problem === undefined ? [] : [monitoring.problem]),
     ];
     return {
       ordinal,
@@ -104,9 +107,10 @@ export async function runRelay(options: RelayOptions): Promise<void> {
       reasons,
     };
   };
+  const handler = monitoringHandler(metrics, status);
+  const monitoring = serveMonitoring({ config, ...options.monitoring, handler, observer: log });
   const problem = (error: unknown) => log.log('error', 'an HTTP request failed', { problem: String(error) });
   const admin = await serveHttp({ path: options.adminSocket }, adminHandler(spool, status), problem);
-  const monitoring = await serveHttp(options.monitoring, monitoringHandler(metrics, status), problem);
 
   await deliverer.start();
   for (const listener of config.current().settings.listeners) {

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { runRelay } from '../../relay/main.ts';
-import { hostAndPort, wholeNumber } from '../arguments.ts';
+import { wholeNumber } from '../arguments.ts';
 
 /** Commander passes the former value too, which resolve would take for another part. */
 const path = (text: string): string => resolve(text);
@@ -29,7 +29,11 @@ export const command = new Command('relay')
     new Map<string, number>(),
   )
   .requiredOption('--admin <socket>', 'unix socket of the admin API')
-  .requiredOption('--monitoring <host:port>', 'where to serve metrics, health and readiness', hostAndPort)
+  .requiredOption(
+    '--monitoring <address>',
+    'address to serve metrics, health and readiness at; the config has the port',
+  )
+  .option('--monitoring-offset <n>', 'added to that port, for replicas that share a machine', wholeNumber(0, 9999), 0)
   .option('--supervised', 'stop when the channel to the supervisor closes', false)
   .action(async (options: RelayArguments) => {
     await runRelay({
@@ -39,7 +43,7 @@ export const command = new Command('relay')
       ...(options.listenAddress !== undefined && { listenAddress: options.listenAddress }),
       inherit: options.inherit,
       adminSocket: options.admin,
-      monitoring: options.monitoring,
+      monitoring: { host: options.monitoring, offset: options.monitoringOffset },
       supervised: options.supervised,
     });
   });
@@ -51,6 +55,7 @@ interface RelayArguments {
   listenAddress?: string;
   inherit: ReadonlyMap<string, number>;
   admin: string;
-  monitoring: { host: string; port: number };
+  monitoring: string;
+  monitoringOffset: number;
   supervised: boolean;
 }

@@ -54,7 +54,7 @@ export function relayGroup({ relay, certificate, domains, users }: RelayGroupInp
     name: metadata.name,
     uid: metadata.uid,
     replicas: spec.replicas,
-    listeners: spec.listeners.map(({ name, port }) => ({ name, port })),
+    listeners: spec.listeners.map(({ name, port, protocol }) => ({ name, port, protocol })),
     monitoringPort: spec.monitoring.port,
     drainTimeoutMs: durationMs(spec.deletion.drainTimeout),
     documents,

@@ -12,7 +12,7 @@ interface Answer {
   readonly text: string;
 }
 
-type Handler = (path: string, query: URLSearchParams) => Promise<Answer>;
+export type Handler = (path: string, query: URLSearchParams) => Promise<Answer>;
 
 const json = (code: number, value: unknown): Answer => ({
   code,

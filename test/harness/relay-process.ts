@@ -75,22 +75,20 @@ export class RelayProcess implements AsyncDisposable {
   readonly port: number;
   readonly spool: string;
   readonly #root: string;
-  readonly #monitoring: number;
   readonly #lives: Life[] = [];
 
-  private constructor(root: string, port: number, monitoring: number) {
+  private constructor(root: string, port: number) {
     this.#root = root;
     this.spool = join(root, 'spool');
     this.port = port;
-    this.#monitoring = monitoring;
   }
 
   /** @param wrap a command that runs the relay, such as a tracer */
   static async start(destinationPort: number, wrap: readonly string[] = []): Promise<RelayProcess> {
     const root = await mkdtemp(join(tmpdir(), 'relay-'));
     const [port = 0, monitoring = 0] = await freePorts(2);
-    await writeManifests(join(root, 'config'), port, destinationPort);
-    const relay = new RelayProcess(root, port, monitoring);
+    await writeManifests(join(root, 'config'), port, monitoring, destinationPort);
+    const relay = new RelayProcess(root, port);
     await relay.run(wrap);
     return relay;
   }
@@ -101,7 +99,7 @@ export class RelayProcess implements AsyncDisposable {
       ...wrap,
       ...[CHASQUI, 'relay', '--config', join(this.#root, 'config'), '--spool', this.spool, '--ordinal', '0'],
       ...['--listen-address', '127.0.0.1', '--admin', join(this.#root, 'admin.sock')],
-      ...['--monitoring', `127.0.0.1:${this.#monitoring}`],
+      ...['--monitoring', '127.0.0.1'],
     ];
     this.#lives.push(new Life(command, words));
     await this.logged('the relay has started', (line) => line.message === 'relay started');
@@ -185,7 +183,12 @@ export class RelayProcess implements AsyncDisposable {
 }
 
 /** The config folder as the operator writes it. */
-async function writeManifests(folder: string, port: number, destinationPort: number): Promise<void> {
+async function writeManifests(
+  folder: string,
+  port: number,
+  monitoring: number,
+  destinationPort: number,
+): Promise<void> {
   const domain = manifests.domain('example-test');
   const secrets = await Promise.all(
     keySlots(domain).map(async (slot) => {
@@ -209,6 +212,7 @@ async function writeManifests(folder: string, port: number, destinationPort: num
       direct: { resolvers: [], port: 25 },
       retry: { schedule: ['1s'], expireAfter: '10m' },
     },
+    monitoring: { port: monitoring },
   });
   const { documents } = relayGroup({
     relay,

@@ -77,7 +77,7 @@ test('after a restart the folder tells what draining replicas need, and can tell
   const listener = { name: 'submission', protocol: 'Submission', port: 2587, tls: 'Required', exemptNetworks: [] };
   const settings = JSON.stringify({ listeners: [listener], monitoring: { port: 9465 }, hostname: 'x' });
   writeConfig(folder, documents({ 'index.json': index(2), 'settings.json': settings }));
-  assert.deepEqual(readConfig(folder), { listeners: [{ name: 'submission', port: 2587 }], monitoringPort: 9465 });
+  assert.deepEqual(readConfig(folder), { listeners: [{ name: 'submission', port: 2587, protocol: 'Submission' }] });
   drainAll(folder);
   assert.deepEqual(JSON.parse(readFileSync(path.join(folder, 'index.json'), 'utf8')), JSON.parse(index(0)));
   removeConfig(folder);

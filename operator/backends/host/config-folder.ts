@@ -7,6 +7,7 @@ import path from 'node:path';
 import Type from 'typebox';
 import Schema from 'typebox/schema';
 import { INDEX, IndexDocument, SETTINGS, SettingsDocument } from '../../../relay/config/documents.ts';
+import type { GroupListener } from '../../backend.ts';
 import { makeFolder, readIfThere, readJson, replaceFile, syncFolder } from './durable-file.ts';
 
 const DOCUMENT_NAME = /^[a-z0-9][-a-z0-9]*\.json$/;
@@ -38,22 +39,19 @@ export function writeConfig(folder: string, documents: ReadonlyMap<string, strin
 }
 
 const Index = Schema.Compile(IndexDocument);
-const Settings = Schema.Compile(
-  Type.Object({ listeners: SettingsDocument.properties.listeners, monitoring: SettingsDocument.properties.monitoring }),
-);
+const Settings = Schema.Compile(Type.Object({ listeners: SettingsDocument.properties.listeners }));
 
 /** What running replicas needs of a config. */
 export interface ConfigFacts {
-  readonly listeners: readonly { readonly name: string; readonly port: number }[];
-  readonly monitoringPort: number;
+  readonly listeners: readonly GroupListener[];
 }
 
 /** What the config folder of a former process says; undefined where there is none that is whole. */
 export function readConfig(folder: string): ConfigFacts | undefined {
   const settings = readJson(path.join(folder, SETTINGS));
   if (!Settings.Check(settings)) return undefined;
-  const listeners = settings.listeners.map(({ name, port }) => ({ name, port }));
-  return { listeners, monitoringPort: settings.monitoring.port };
+  const listeners = settings.listeners.map(({ name, port, protocol }) => ({ name, port, protocol }));
+  return { listeners };
 }
 
 /** Tells all replicas, by the index, that none of them is wanted any more: they drain. */

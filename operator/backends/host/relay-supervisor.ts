@@ -230,14 +230,14 @@ export class RelaySupervisor {
     const { program, listenAddress, log } = this.#machine;
     const spool = path.join(this.#places.spool, String(ordinal));
     makeFolder(spool);
-    const { listeners, monitoringPort } = this.#wanted;
+    const { listeners } = this.#wanted;
     const launch = {
       program,
       ordinal,
       config: this.#places.config,
       spool,
       admin: this.#socketOf(ordinal),
-      monitoring: `${MONITORING_ADDRESS}:${monitoringPort + ordinal}`,
+      monitoring: MONITORING_ADDRESS,
       ...(listenAddress !== undefined && { listenAddress }),
       listeners: listeners.map(({ name, port }) => ({ name, fd: this.#ports.descriptor(port) })),
     };
@@ -327,8 +327,8 @@ export class RelaySupervisor {
 
   /** What a process is given at its start: another one is needed when it changes. */
   #signature(): string {
-    const { listeners, monitoringPort } = this.#wanted;
-    return JSON.stringify([monitoringPort, ...listeners.map(({ name, port }) => `${name}=${port}`).sort()]);
+    const { listeners } = this.#wanted;
+    return JSON.stringify(listeners.map(({ name, port, protocol }) => `${name}=${port}/${protocol}`).sort());
   }
 
   #socketOf(ordinal: number): string {

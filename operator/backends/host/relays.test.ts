@@ -22,16 +22,22 @@ const DEADLINE_MS = 20_000;
 interface Wish {
   readonly replicas?: number;
   readonly ports: readonly number[];
+  readonly protocol?: 'Submission' | 'Submissions';
   readonly drainTimeoutMs?: number;
   readonly edit?: string;
 }
 
-function group({ replicas = 1, ports, drainTimeoutMs = 600_000, edit = '' }: Wish): RelayGroup {
-  const listeners = ports.map((port, index) => ({ name: `listener-${index}`, port }));
+function group({
+  replicas = 1,
+  ports,
+  protocol = 'Submission',
+  drainTimeoutMs = 600_000,
+  edit = '',
+}: Wish): RelayGroup {
+  const listeners = ports.map((port, index) => ({ name: `listener-${index}`, port, protocol }));
   const settings = JSON.stringify({
     listeners: listeners.map((listener) => ({
       ...listener,
-      protocol: 'Submission',
       tls: 'Required',
       exemptNetworks: [],
     })),
@@ -189,7 +195,7 @@ test('a replica is given the arguments of its ordinal and nothing of our environ
     ...['--config', path.join(scene.state, 'config/default/outbound')],
     ...['--spool', scene.spool(1), '--ordinal', '1'],
     ...['--admin', path.join(scene.state, 'run/default.outbound-1.sock')],
-    ...['--monitoring', '127.0.0.1:9466', '--supervised', '--listen-address', '127.0.0.1'],
+    ...['--monitoring', '127.0.0.1', '--monitoring-offset', '1', '--supervised', '--listen-address', '127.0.0.1'],
     ...['--inherit', 'listener-0=4', '--inherit', 'listener-1=5'],
   ]);
   assert.equal((read('environment.json') as Record<string, string>).SMTP_PASSWORD, undefined);
@@ -258,6 +264,20 @@ test('other listeners replace replicas one by one, and no connection to a kept p
   assert.equal(Math.min(...running), 1);
   assert.match(await greeting(added), /^220 /);
   assert.equal(await greeting(old), 'ECONNREFUSED');
+});
+
+test('a listener that begins TLS otherwise than before needs another process; other config does not', async (t) => {
+  const scene = new Scene(t);
+  const ports = await freePorts(1);
+  const started = (): number => scene.lines.filter((line) => line.startsWith('replica started')).length;
+  await scene.relays.apply(group({ ports }));
+  await scene.until('Ready');
+  const edited = group({ ports, edit: 'limits' });
+  await scene.relays.apply(edited);
+  await scene.until(([replica]) => replica?.configHash === edited.configHash);
+  assert.equal(started(), 1);
+  await scene.relays.apply(group({ ports, protocol: 'Submissions' }));
+  await scene.until(([replica]) => started() === 2 && replica?.state === 'Ready');
 });
 
 test('a replica that is no longer wanted drains, ends when it is empty, and is taken up again', async (t) => {

@@ -26,8 +26,8 @@ export class HostRelays implements Relays {
   }
 
   async apply(group: RelayGroup): Promise<void> {
-    const { listeners, monitoringPort, replicas, drainTimeoutMs, documents } = group;
-    const wanted = { listeners, monitoringPort, replicas, drainTimeoutMs };
+    const { listeners, replicas, drainTimeoutMs, documents } = group;
+    const wanted = { listeners, replicas, drainTimeoutMs };
     this.#supervisorOf(group, wanted).apply(wanted, documents);
   }
 

@@ -22,7 +22,7 @@ export interface ReplicaLaunch {
   readonly spool: string;
   /** Path of the admin socket. */
   readonly admin: string;
-  /** Such as 127.0.0.1:9465. */
+  /** Address at which it serves metrics, health and readiness; its ordinal is added to the port of the config. */
   readonly monitoring: string;
   readonly listenAddress?: string;
   /** Listeners and the descriptors of this process that they listen on. */
@@ -166,7 +166,7 @@ function start({
   const inherited = listeners.flatMap(({ name, fd }) => ['--inherit', `${name}=${stdio.push(fd) - 1}`]);
   const given = [
     ...['--config', config, '--spool', spool, '--ordinal', String(ordinal)],
-    ...['--admin', admin, '--monitoring', monitoring, '--supervised'],
+    ...['--admin', admin, '--monitoring', monitoring, '--monitoring-offset', String(ordinal), '--supervised'],
     ...(listenAddress === undefined ? [] : ['--listen-address', listenAddress]),
   ];
   const env = Object.fromEntries(ENVIRONMENT.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])));
