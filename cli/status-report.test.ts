@@ -152,6 +152,22 @@ test('the text tells of objects with reason and message, and of problems with fi
   );
 });
 
+test('an object that is right by itself and refused is a problem of its manifest', () => {
+  const refused = {
+    ...relay({ conditions: [condition('Accepted', 'False', 'spec.listeners: two of them have port 25.')] }),
+    source: { file: 'relay.yaml' },
+  };
+  const seen = report(observed(refused), NOW);
+  assert.deepEqual(seen.problems, [
+    {
+      file: 'relay.yaml',
+      object: 'SmtpRelay/default/outbound',
+      field: 'spec.listeners',
+      message: 'two of them have port 25.',
+    },
+  ]);
+});
+
 test('a folder that nobody holds is said to be as it was left', () => {
   const { holder: _, ...left } = observed(relay({}));
   assert.match(reportText(report(left, NOW), NOW), /No standalone runs on .\/state/);

@@ -68,7 +68,11 @@ export interface Report {
 /** @param nowMs milliseconds since 1970 */
 export function report(observed: Observed, nowMs: number): Report {
   const objects = observed.objects.map((object) => objectRow(object, nowMs));
-  const problems = [...observed.problems, ...observed.objects.flatMap(refusedEdits)];
+  const problems = [
+    ...observed.problems,
+    ...observed.objects.flatMap(refusedEdits),
+    ...observed.objects.flatMap(refusals),
+  ];
   return {
     state: observed.state,
     ...(observed.holder !== undefined && { holder: observed.holder }),
@@ -113,6 +117,17 @@ function refusedEdits(object: StatusObject): readonly ManifestProblem[] {
       object: `${object.kind}/${keyOf(object)}`,
       message: `${message} (the last good version is in force)`,
     }));
+}
+
+/** What is right by itself and refused for what else there is; the message begins with the field. */
+function refusals(object: StatusObject): readonly ManifestProblem[] {
+  return conditionsOf(object)
+    .filter(({ type, status }) => type === 'Accepted' && status === 'False')
+    .map(({ message: text }) => {
+      const [, field, message = text] = /^(spec(?:\.\w+)*): (.+)$/s.exec(text) ?? [];
+      const told = { file: sourceFile(object), object: `${object.kind}/${keyOf(object)}`, message };
+      return field === undefined ? told : { ...told, field };
+    });
 }
 
 function sourceFile(object: StatusObject): string {

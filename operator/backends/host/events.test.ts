@@ -9,7 +9,11 @@ function scene() {
     void lines.push(`${level}: ${message} ${JSON.stringify(fields)}`);
   let nowMs = 0;
   const log = { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') };
-  const events = new LoggedEvents(log, () => nowMs);
+  const events = new LoggedEvents(
+    log,
+    () => nowMs,
+    () => 'app.yaml',
+  );
   const emit = (message: string, type: OperatorEvent['type'] = 'Normal') =>
     events.emit({ kind: 'SmtpUser', key: { namespace: 'default', name: 'app' }, type, reason: 'Made', message });
   return {
@@ -21,13 +25,13 @@ function scene() {
   };
 }
 
-test('an event is a line with its object and reason; a warning is a warning', () => {
+test('an event is a line with its object and reason; a warning names the manifest too', () => {
   const { lines, emit } = scene();
   emit('one');
   emit('two', 'Warning');
   assert.deepEqual(lines, [
     'info: one {"kind":"SmtpUser","namespace":"default","name":"app","reason":"Made"}',
-    'warn: two {"kind":"SmtpUser","namespace":"default","name":"app","reason":"Made"}',
+    'warn: two {"kind":"SmtpUser","namespace":"default","name":"app","reason":"Made","file":"app.yaml"}',
   ]);
 });
 

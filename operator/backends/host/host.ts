@@ -109,7 +109,7 @@ function assemble({ manifests, objects, secrets, relays, source, log, lock, stop
     objects,
     secrets,
     relays,
-    events: new LoggedEvents(log, Date.now),
+    events: new LoggedEvents(log, Date.now, (kind, key) => objects.fileOf(kind, key)),
     submissionHost: () => 'localhost',
     serviceNames: () => ['localhost', '127.0.0.1', '::1'],
     start: async () => {

@@ -120,6 +120,11 @@ export class ObjectStore implements Objects {
       .map(({ object, file }) => ({ ref: refOf(object), spec: object.spec, file }));
   }
 
+  /** The manifest that an object came from. */
+  fileOf(kind: KindName, { namespace, name }: ObjectKey): string | undefined {
+    return this.#entries.get(refText({ kind, namespace, name }))?.file;
+  }
+
   has(id: string): boolean {
     return this.#entries.has(id);
   }
