@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { promisify } from 'node:util';
 import { at, Destination } from '../harness/destination.ts';
-import { DOMAIN, domain, greeting, isRunning, RELAY, relay, send } from '../harness/manifest-texts.ts';
+import { DOMAIN, domain, greeting, isRunning, RELAY, relay, send } from '../harness/local-relay.ts';
 import { freePorts, Standalone } from '../harness/standalone.ts';
 
 test('a replica that is no longer wanted drains, is ended in time, and its mail is taken up when it is wanted again', async () => {
@@ -28,6 +28,13 @@ test('a replica that is no longer wanted drains, is ended in time, and its mail 
 
   standalone.write('relay.yaml', relay({ ...wish, replicas: 1 }));
   await standalone.untilReplicas(RELAY, 'Ready Draining+mail');
+  // Both take connections that wait at the port; the one that drains sends its clients away.
+  const met = new Set<string>();
+  await standalone.until('the replica that drains and the other one have greeted', async () => {
+    met.add(await greeting(port));
+    return met.size === 2;
+  });
+  assert.deepEqual([...met].sort(), ['220 relay', '421 4.3.2']);
   standalone.write('relay.yaml', relay({ ...wish, replicas: 1, drainTimeout: '1s' }));
   await standalone.untilReplicas(RELAY, 'Ready Stopped+mail');
   const { stdout } = await promisify(execFile)(join(import.meta.dirname, '../../bin/chasqui'), [

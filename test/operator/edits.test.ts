@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { Destination } from '../harness/destination.ts';
-import { clients, DOMAIN, domain, greeting, RELAY, relay, USER, userManifest } from '../harness/manifest-texts.ts';
+import { clients, DOMAIN, domain, greeting, RELAY, relay, USER, userManifest } from '../harness/local-relay.ts';
 import { SmtpClient } from '../harness/smtp-client.ts';
 import { freePorts, Standalone } from '../harness/standalone.ts';
 

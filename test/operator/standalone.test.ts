@@ -7,7 +7,17 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
 import { promisify } from 'node:util';
-import { clients, DOMAIN, domain, greeting, isRunning, RELAY, relay, USER, userManifest } from '../harness/manifest-texts.ts';
+import {
+  clients,
+  DOMAIN,
+  domain,
+  greeting,
+  isRunning,
+  RELAY,
+  relay,
+  USER,
+  userManifest,
+} from '../harness/local-relay.ts';
 import { freePorts, Standalone } from '../harness/standalone.ts';
 
 test('a replica that is killed is back, and no connection is refused meanwhile', async () => {

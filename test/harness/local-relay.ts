@@ -66,7 +66,10 @@ export function greeting(port: number): Promise<string> {
       text += data;
     });
     socket.once('data', () => socket.end('QUIT\r\n'));
-    socket.on('error', (error) => resolve('code' in error ? String(error.code) : error.message));
+    // A server that greets with 421 is gone when QUIT comes: what it said counts.
+    socket.on('error', (error) => {
+      if (text === '') resolve('code' in error ? String(error.code) : error.message);
+    });
     socket.on('close', () => resolve(text.slice(0, 9)));
   });
 }
