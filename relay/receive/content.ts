@@ -46,6 +46,16 @@ const HEADER_TOO_LARGE: Rejection = {
   reason: 'header_too_large',
   text: `the header is larger than the ${LARGEST_HEADER_BYTES} bytes allowed`,
 };
+/**
+ * Mail holds no NUL (RFC 5321 4.5.2 with RFC 2045 2.7 and 2.8; only BINARYMIME may, which is not offered). Some servers
+ * drop it, and would then see CRLF.CRLF in CRLF, NUL, dot, CRLF: the end of the message, and commands after it.
+ */
+const HAS_NUL: Rejection = {
+  code: 550,
+  enhanced: '5.6.0',
+  reason: 'nul_in_message',
+  text: 'the message holds a NUL byte, which mail may not: encode it as base64',
+};
 
 export class ContentReader {
   readonly #options: ContentOptions;
@@ -86,6 +96,10 @@ export class ContentReader {
     if (this.#verdict) return undefined;
     if (this.#receivedBytes > this.#maxBytes) {
       this.#verdict = tooLarge(this.#maxBytes);
+      return undefined;
+    }
+    if (chunk.includes(0)) {
+      this.#verdict = HAS_NUL;
       return undefined;
     }
     return this.#take(this.#lineEnds.push(chunk));
