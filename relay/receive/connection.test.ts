@@ -1,8 +1,8 @@
 /** What happens on the wire: TLS, pipelining, clients that do not listen, and how sessions end. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import test from 'node:test';
 import { connect } from 'node:net';
+import test from 'node:test';
 import { connect as connectTls } from 'node:tls';
 import { Receiving } from '../../test/harness/receiving.ts';
 import { SmtpClient } from '../../test/harness/smtp-client.ts';
@@ -115,7 +115,7 @@ test('a client that does not read replies is made to wait, and is answered in fu
   const hello = `250-${hostname}\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-SIZE 100000\r\n250 STARTTLS\r\n`;
   // Each refusal is told to the observer: so many hundreds of commands have run.
   const round = `${'EHLO x\r\n'.repeat(99)}EXPN\r\n`;
-  const roundReplies = hello.repeat(99) + '502 5.5.1 command not implemented\r\n';
+  const roundReplies = `${hello.repeat(99)}502 5.5.1 command not implemented\r\n`;
   // More replies than two sockets hold between them, which is some 10 MiB.
   const rounds = 4_000;
   const socket = connect({ host: '127.0.0.1', port: relay.port('local') });

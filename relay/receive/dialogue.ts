@@ -139,6 +139,7 @@ export class Dialogue {
   /** The connection is gone. */
   closed(): void {
     this.#message?.abort();
+    this.#message = undefined;
   }
 
   #command(text: string): Promise<void> | undefined {
@@ -354,6 +355,8 @@ export class Dialogue {
   }
 
   async #endOfData(message: IncomingMessage, { mailFrom }: OpenTransaction): Promise<void> {
+    // The client left while the last of it was written: it was told nothing, and nothing is kept.
+    if (this.#message !== message) return;
     this.#message = undefined;
     this.#transaction = undefined;
     try {

@@ -9,7 +9,7 @@ import { Dialogue } from './dialogue.ts';
 
 export interface ReceiverOptions {
   readonly config: ConfigSource;
-  readonly spool: Spool;
+  readonly spool: Pick<Spool, 'open'>;
   readonly observer: Observer;
   readonly router: Router;
   /** Whether a domain says that it takes no mail (RFC 7505); asked only where its mail goes to its MX. */

@@ -104,7 +104,7 @@ export class Receiving implements AsyncDisposable {
   #config: RelayConfig;
   #stopped = false;
 
-  private constructor(folder: string, spool: Spool, config: RelayConfig, wrapped: Spool) {
+  private constructor(folder: string, spool: Spool, config: RelayConfig, wrapped: Pick<Spool, 'open'>) {
     this.#folder = folder;
     this.#spool = spool;
     this.#config = config;
@@ -132,7 +132,7 @@ export class Receiving implements AsyncDisposable {
   }
 
   /** @param wrap stands between receiver and spool, for spools that fail or take their time */
-  static async start(config: RelayConfig = CONFIG, wrap: (spool: Spool) => Spool = (spool) => spool) {
+  static async start(config: RelayConfig = CONFIG, wrap: (spool: Spool) => Pick<Spool, 'open'> = (spool) => spool) {
     const folder = await mkdtemp(join(tmpdir(), 'receiving-'));
     const spool = await openSpool({
       folder,
@@ -148,6 +148,15 @@ export class Receiving implements AsyncDisposable {
       receiving.#ports.set(name, await receiving.#receiver.listen(name, { port: 0, host: '127.0.0.1' }));
     }
     return receiving;
+  }
+
+  get spool(): Spool {
+    return this.#spool;
+  }
+
+  /** Of the spool. */
+  get folder(): string {
+    return this.#folder;
   }
 
   get config(): RelayConfig {
