@@ -1,6 +1,7 @@
 /** A relay replica: what is wired to what, and in which order it starts and stops. */
 import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
+import { setTimeout } from 'node:timers/promises';
 import packageJson from '../package.json' with { type: 'json' };
 import { openConfig } from './config/live-config.ts';
 import { createDeliverer } from './deliver/create-deliverer.ts';
@@ -81,6 +82,7 @@ export async function runRelay(options: RelayOptions): Promise<void> {
     nullMx: (domain) => hasNullMx(dns, domain, NULL_MX_WAIT_MS),
     onAccepted: (accepted) => deliverer.enqueue(accepted),
     now,
+    delay: (ms) => setTimeout(ms, undefined, { ref: false }),
     ordinal,
   });
 

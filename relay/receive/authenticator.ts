@@ -8,17 +8,30 @@ import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from 'no
 import { promisify } from 'node:util';
 import { LRUCache } from 'lru-cache';
 import type { UserDocument } from '../config/documents.ts';
+import { Guesses } from './guesses.ts';
 
 const derive = promisify(pbkdf2);
 
-export type AuthResult = 'accepted' | 'rejected' | 'busy';
+/** busy: not now, for nobody; limited: this client was wrong too often. Neither tells of the password. */
+export type AuthResult = 'accepted' | 'rejected' | 'busy' | 'limited';
+
+export interface Attempt {
+  /** Network of the client (networks.ts). */
+  readonly client: string;
+  readonly username: string;
+  readonly password: string;
+}
 
 const AT_ONCE = 2;
 const WAITING = 64;
+/** Of one client, so that it cannot hold up all others. */
+const WAITING_OF_CLIENT = 16;
 const WAIT_MS = 5_000;
 const REMEMBERED = 10_000;
 /** RFC 5802 asks for no bound; a longer password is no password of ours, and costs time. */
 const LONGEST_PASSWORD_BYTES = 1_024;
+/** NAME.NAMESPACE has 317 at most; what is longer would only fill the memory of guesses. */
+const LONGEST_USERNAME = 320;
 
 type Users = ReadonlyMap<string, UserDocument>;
 
@@ -32,27 +45,64 @@ const NOBODY: UserDocument['verifier'] = {
 
 export class Authenticator {
   readonly #key = randomBytes(32);
+  readonly #guesses: Guesses;
+  readonly #waitMs: number;
   /** User name and verifier to HMAC of the password that fits: another verifier is another entry. */
   readonly #known = new LRUCache<string, Buffer>({ max: REMEMBERED });
-  readonly #waiting: (() => void)[] = [];
+  /** A client that opens many sessions at once asks the same for each: it is checked once. */
+  readonly #inHand = new Map<string, Promise<AuthResult>>();
+  readonly #waiting: { readonly client: string; readonly called: () => void }[] = [];
   #running = 0;
 
-  async check(users: Users, username: string, password: string): Promise<AuthResult> {
-    if (Buffer.byteLength(password) > LONGEST_PASSWORD_BYTES) return 'rejected';
+  /** @param now milliseconds since 1970 */
+  constructor(now: () => number, waitMs = WAIT_MS) {
+    this.#guesses = new Guesses(now);
+    this.#waitMs = waitMs;
+  }
+
+  async check(users: Users, attempt: Attempt): Promise<AuthResult> {
+    const { client, username, password } = attempt;
+    const tooLong = username.length > LONGEST_USERNAME || Buffer.byteLength(password) > LONGEST_PASSWORD_BYTES;
+    if (tooLong) return this.#guesses.take(client, '') ? 'rejected' : 'limited';
     const user = users.get(username);
     const mac = this.#hmac(password);
+    const question = [client, username, user?.verifier.storedKey ?? '', mac.toString('base64')].join('\n');
+    const same = this.#inHand.get(question);
+    if (same) return await same;
+    const result = this.#judge(users, attempt, mac).finally(() => this.#inHand.delete(question));
+    this.#inHand.set(question, result);
+    return await result;
+  }
+
+  /** How long the client has to wait for the reply when it was wrong. */
+  delayMs(client: string): number {
+    return this.#guesses.delayMs(client);
+  }
+
+  async #judge(users: Users, { client, username, password }: Attempt, mac: Buffer): Promise<AuthResult> {
+    if (!this.#guesses.take(client, username)) return 'limited';
+    const user = users.get(username);
     const entry = user && `${username}\n${user.verifier.storedKey}`;
     const known = entry === undefined ? undefined : this.#known.get(entry);
-    if (known !== undefined && timingSafeEqual(known, mac)) return 'accepted';
-    if (!(await this.#turn())) return 'busy';
-    try {
-      const right = await fits(user?.verifier ?? this.#decoy(users, username), password);
-      if (!right || entry === undefined) return 'rejected';
-      this.#known.set(entry, mac);
+    if (known !== undefined && timingSafeEqual(known, mac)) {
+      this.#guesses.giveBack(client, username);
       return 'accepted';
+    }
+    const result = await this.#derive(client, user?.verifier ?? this.#decoy(users, username), password);
+    // What a decoy says is about someone else.
+    if (result === 'accepted' && entry === undefined) return 'rejected';
+    if (result !== 'rejected') this.#guesses.giveBack(client, username);
+    if (result === 'accepted' && entry !== undefined) this.#known.set(entry, mac);
+    return result;
+  }
+
+  async #derive(client: string, verifier: UserDocument['verifier'], password: string): Promise<AuthResult> {
+    if (!(await this.#turn(client))) return 'busy';
+    try {
+      return (await fits(verifier, password)) ? 'accepted' : 'rejected';
     } finally {
       this.#running -= 1;
-      this.#waiting.shift()?.();
+      this.#waiting.shift()?.called();
     }
   }
 
@@ -71,24 +121,26 @@ export class Authenticator {
   }
 
   /** Resolves true when it is this caller's turn, false when there is no room or it took too long. */
-  async #turn(): Promise<boolean> {
+  async #turn(client: string): Promise<boolean> {
     if (this.#running < AT_ONCE) {
       this.#running += 1;
       return true;
     }
     if (this.#waiting.length >= WAITING) return false;
+    if (this.#waiting.filter((one) => one.client === client).length >= WAITING_OF_CLIENT) return false;
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const called = () => {
       // Taken here, not after the wait: nobody else may come in between.
       this.#running += 1;
       resolve(true);
     };
-    this.#waiting.push(called);
+    const waiting = { client, called };
+    this.#waiting.push(waiting);
     const timer = setTimeout(() => {
-      const at = this.#waiting.indexOf(called);
+      const at = this.#waiting.indexOf(waiting);
       if (at >= 0) this.#waiting.splice(at, 1);
       resolve(false);
-    }, WAIT_MS);
+    }, this.#waitMs);
     const mine = await promise;
     clearTimeout(timer);
     return mine;

@@ -9,7 +9,7 @@ import { parsePathAddress } from './address.ts';
 import type { Authenticator, AuthResult } from './authenticator.ts';
 import { type PathArgument, parsePathArgument } from './command.ts';
 import { IncomingMessage } from './message.ts';
-import { exemptingNetwork } from './networks.ts';
+import { clientNetwork, exemptingNetwork } from './networks.ts';
 import { AUTH, BAD_RECIPIENT, BAD_SENDER, COMMAND, CONNECT, MAIL, RCPT, RCPT_DOMAIN } from './policies.ts';
 import { judge, type Rejection } from './policy.ts';
 import type { ReceiverOptions } from './receiver.ts';
@@ -262,9 +262,11 @@ export class Dialogue {
   }
 
   async #checkPassword(mechanism: string, credentials: { username: string; password: string }): Promise<void> {
-    const { users } = this.#session().config;
-    const { username, password } = credentials;
-    this.#authenticated(mechanism, username, await this.#options.authenticator.check(users, username, password));
+    const { authenticator, delay } = this.#options;
+    const client = clientNetwork(this.#channel.clientAddress);
+    const result = await authenticator.check(this.#session().config.users, { client, ...credentials });
+    if (result === 'rejected' || result === 'limited') await delay(authenticator.delayMs(client));
+    this.#authenticated(mechanism, credentials.username, result);
   }
 
   #authenticated(mechanism: string, username: string, result: AuthResult): undefined {
@@ -278,8 +280,8 @@ export class Dialogue {
     }
     if (result === 'busy') return this.#refuse('auth', replies.AUTH_BUSY);
     this.#authFailures += 1;
-    const last = this.#authFailures >= AUTH_FAILURES;
-    return this.#refuse('auth', last ? replies.TOO_MANY_AUTH_FAILURES : replies.WRONG_CREDENTIALS);
+    if (this.#authFailures >= AUTH_FAILURES) return this.#refuse('auth', replies.TOO_MANY_AUTH_FAILURES);
+    return this.#refuse('auth', result === 'limited' ? replies.AUTH_LIMITED : replies.WRONG_CREDENTIALS);
   }
 
   #mail(argument: string): undefined {

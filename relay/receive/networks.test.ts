@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { ListenerSettings } from '../config/documents.ts';
-import { exemptingNetwork, plainAddress } from './networks.ts';
+import { clientNetwork, exemptingNetwork, plainAddress } from './networks.ts';
 
 const listener = (...exemptNetworks: string[]): ListenerSettings => ({
   name: 'local',
@@ -66,3 +66,13 @@ for (const address of ['', 'unix', '10.0.0', '10.0.0.0.0', '1']) {
     assert.equal(exempt(address, '0.0.0.0/0', '::/0'), undefined);
   });
 }
+
+test('an IPv4 client is one address, an IPv6 client all of its /64', () => {
+  assert.equal(clientNetwork('192.0.2.1'), '192.0.2.1');
+  assert.equal(clientNetwork('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2::/64');
+  assert.equal(clientNetwork('2001:db8:1:2::6'), '2001:db8:1:2::/64');
+  assert.equal(clientNetwork('2001:db8::6'), '2001:db8:0:0::/64');
+  assert.equal(clientNetwork('2001:db8::1:2:3:4:5'), '2001:db8:0:1::/64');
+  assert.equal(clientNetwork('::1'), '0:0:0:0::/64');
+  assert.equal(clientNetwork('fe80::'), 'fe80:0:0:0::/64');
+});

@@ -31,3 +31,17 @@ function listOf(network: string): BlockList {
   }
   return list;
 }
+
+/**
+ * Whom limits of a client count: an IPv4 address, or the /64 of an IPv6 one, all of which is one subscriber's (RFC 6177).
+ *
+ * @param address plain (see above)
+ */
+export function clientNetwork(address: string): string {
+  if (isIP(address) !== 6) return address;
+  const [head = '', tail = ''] = address.split('::');
+  const before = head === '' ? [] : head.split(':');
+  const after = tail === '' ? [] : tail.split(':');
+  const zeros = Array.from({ length: Math.max(8 - before.length - after.length, 0) }, () => '0');
+  return `${[...before, ...zeros, ...after].slice(0, 4).join(':')}::/64`;
+}

@@ -18,6 +18,8 @@ export interface ReceiverOptions {
   readonly onAccepted: (accepted: Accepted) => void;
   /** Milliseconds since 1970. */
   readonly now: () => number;
+  /** Resolves after so many milliseconds; lets the process end before. */
+  readonly delay: (ms: number) => Promise<void>;
   readonly ordinal: number;
 }
 
@@ -36,7 +38,7 @@ export interface Receiver {
 
 export function createReceiver(options: ReceiverOptions): Receiver {
   const { config, observer } = options;
-  const authenticator = new Authenticator();
+  const authenticator = new Authenticator(options.now);
   const servers: RelayServer[] = [];
   let stopping = false;
 

@@ -35,6 +35,13 @@ export const AUTH_CANCELLED = reply(501, '5.7.0', 'auth_cancelled', 'authenticat
 export const AUTH_MALFORMED = reply(501, '5.5.2', 'auth_malformed', 'cannot decode the response');
 export const WRONG_CREDENTIALS = reply(535, '5.7.8', 'wrong_credentials', 'wrong user name or password');
 export const AUTH_BUSY = reply(454, '4.7.0', 'auth_busy', 'too many authentications at once, try again');
+/** Temporary, since the client may be one with an old password that is about to get the new one. */
+export const AUTH_LIMITED = reply(
+  454,
+  '4.7.0',
+  'auth_limited',
+  'too many wrong passwords from your address, try again in some minutes',
+);
 export const TOO_MANY_AUTH_FAILURES = reply(421, '4.7.0', 'too_many_auth_failures', 'too many failed authentications');
 
 export const TOO_MANY_ERRORS = reply(421, '4.7.0', 'too_many_errors', 'too many commands that are none');

@@ -18,7 +18,7 @@ export const PASSWORD = 'correct horse';
 /** SCRAM-SHA-256 (RFC 5802 3). */
 export function verifierOf(password: string, iterations = 4_096): UserDocument['verifier'] {
   const salt = randomBytes(16);
-  const salted = pbkdf2Sync(password, salt, iterations, 32, 'sha256');
+  const salted = pbkdf2Sync(password.normalize('NFKC'), salt, iterations, 32, 'sha256');
   const hmac = (text: string) => createHmac('sha256', salted).update(text).digest();
   return {
     salt: salt.toString('base64'),
@@ -96,6 +96,10 @@ export class Receiving implements AsyncDisposable {
   readonly messageEvents: MessageEvent[] = [];
   readonly accepted: Accepted[] = [];
   readonly log: string[] = [];
+  /** What clients had to wait; they do not have to here. */
+  readonly delaysMs: number[] = [];
+  /** The time, once a test sets it. */
+  nowMs: number | undefined;
   readonly #folder: string;
   readonly #spool: Spool;
   readonly #receiver: Receiver;
@@ -126,7 +130,10 @@ export class Receiving implements AsyncDisposable {
       router: createRouter(source),
       nullMx: async (name) => name === 'null-mx.test',
       onAccepted: (message) => this.accepted.push(message),
-      now: Date.now,
+      now: () => this.nowMs ?? Date.now(),
+      delay: async (ms) => {
+        this.delaysMs.push(ms);
+      },
       ordinal: 0,
     });
   }
