@@ -34,6 +34,8 @@ before(async () => {
     { type: 'A', name: 'mx.secure.test', data: '127.0.0.2' },
     { type: 'MX', name: 'broken.test', data: { preference: 10, exchange: 'mx.broken.test' } },
     { type: 'A', name: 'mx.broken.test', data: '127.0.0.3' },
+    { type: 'MX', name: 'ordered.test', data: { preference: 20, exchange: 'mx.clear.test' } },
+    { type: 'MX', name: 'ordered.test', data: { preference: 10, exchange: 'mx.secure.test' } },
     // Nobody listens at 127.0.0.4.
     { type: 'MX', name: 'two.test', data: { preference: 20, exchange: 'mx.clear.test' } },
     { type: 'MX', name: 'two.test', data: { preference: 10, exchange: 'down.two.test' } },
@@ -102,7 +104,9 @@ test('messages to a domain that follow each other share a connection', async () 
   assert.equal(new Set(numbers).size, 1, `connections ${numbers.join()}`);
 });
 
-test('the next MX takes what the one before cannot', async () => {
+test('the most preferred MX takes the mail; the next one where it cannot', async () => {
+  await outbound.send({ to: ['ada@ordered.test'] });
+  await arrivalAt(secure, 'ada@ordered.test');
   await outbound.send({ to: ['ada@two.test'] });
   await arrivalAt(clear, 'ada@two.test');
 });
