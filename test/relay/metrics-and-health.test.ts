@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { after, before, test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { Destination, type Script } from '../harness/destination.ts';
 import { page, promtoolVerdict, type Samples, samplesOf } from '../harness/monitoring.ts';
 import { Outbound, routeTo } from '../harness/outbound.ts';
@@ -45,6 +46,14 @@ async function session(): Promise<SmtpClient> {
   return client;
 }
 
+/** Sends to one recipient by this replica. Which one takes a connection is chance, so the other is halted meanwhile. */
+async function sendBy(ordinal: number, recipient: string): Promise<void> {
+  const other = outbound.standalone.replicaPids().get(1 - ordinal) ?? assert.fail('there is no other replica');
+  process.kill(other, 'SIGSTOP');
+  const queueId = await outbound.send({ to: [recipient] }).finally(() => process.kill(other, 'SIGCONT'));
+  assert.equal((await outbound.event('received', queueId)).replica, ordinal);
+}
+
 const metrics = (): Promise<Samples> => samplesOf(outbound.ports.monitoring);
 const GAUGES = ['chasqui_queue_messages', 'chasqui_queue_deliveries', 'chasqui_queue_oldest_age_seconds'];
 
@@ -59,15 +68,21 @@ function moved(from: Samples, to: Samples): Readonly<Record<string, number>> {
   );
 }
 
-/** What moves the metrics by what `act` does, once all it sent is out of the queue. */
-async function movedBy(act: () => Promise<unknown>): Promise<Readonly<Record<string, number>>> {
-  const from = await metrics();
-  await act();
-  await outbound.standalone.until(
-    'the queue is empty',
-    async () => (await metrics()).get('chasqui_queue_messages') === 0,
-  );
-  return moved(from, await metrics());
+/**
+ * Waits until the queue is empty and the samples have moved so. Outcomes are recorded before they are counted, so the
+ * counters may come a moment after the queue.
+ */
+async function assertMoved(from: Samples, expected: () => Readonly<Record<string, number>>): Promise<void> {
+  let difference: ReturnType<typeof moved> = {};
+  const holds = async (): Promise<boolean> => {
+    const to = await metrics();
+    difference = moved(from, to);
+    return to.get('chasqui_queue_messages') === 0 && isDeepStrictEqual(difference, expected());
+  };
+  await outbound.standalone.until('the metrics moved as expected', holds).catch((error: unknown) => {
+    assert.deepEqual(difference, expected());
+    throw error;
+  });
 }
 
 const SUBMITTED = {
@@ -78,18 +93,16 @@ const SUBMITTED = {
 
 test('a message that is delivered moves sessions, auth, received, signed, delivered, and the latency', async () => {
   const from = await metrics();
-  let queueId = '';
-  const difference = await movedBy(async () => {
-    queueId = await outbound.send({ to: ['now@example.org', 'too@example.org'] });
-  });
-  assert.deepEqual(difference, {
+  const queueId = await outbound.send({ to: ['now@example.org', 'too@example.org'] });
+  await assertMoved(from, () => ({
     ...SUBMITTED,
     chasqui_messages_signed_total: 1,
     chasqui_recipients_delivered_total: 2,
     chasqui_delivery_latency_seconds_count: 2,
-  });
+  }));
   const to = await metrics();
   const rise = (sample: string): number => (to.get(sample) ?? Number.NaN) - (from.get(sample) ?? 0);
+  for (const recipient of ['now@example.org', 'too@example.org']) await outbound.event('delivered', queueId, recipient);
   const ages = outbound.history(queueId).flatMap(({ ageMs }) => (typeof ageMs === 'number' ? ageMs / 1000 : []));
   assert.equal(ages.length, 2);
   assert.equal(rise('chasqui_delivery_latency_seconds_bucket{le="+Inf"}'), 2);
@@ -100,46 +113,45 @@ test('a message that is delivered moves sessions, auth, received, signed, delive
 });
 
 test('a recipient refused moves bounced; the notice to the sender is a message too', async () => {
-  assert.deepEqual(await movedBy(() => outbound.send({ to: ['gone@example.org'] })), {
+  const from = await metrics();
+  await outbound.send({ to: ['gone@example.org'] });
+  await assertMoved(from, () => ({
     ...SUBMITTED,
     chasqui_messages_signed_total: 2,
     chasqui_recipients_bounced_total: 1,
     chasqui_recipients_delivered_total: 1,
     chasqui_delivery_latency_seconds_count: 1,
-  });
+  }));
 });
 
 test('a message that waits moves deferred, and is the depth of the queue and its age until it is gone', async () => {
   open = false;
-  let queueId = '';
-  const difference = await movedBy(async () => {
-    queueId = await outbound.send({ to: ['late@example.org'] });
-    await outbound.event('deferred', queueId, 'late@example.org');
-    const samples = await metrics();
-    const [depth, deliveries, ageSeconds = 0] = GAUGES.map((gauge) => samples.get(gauge));
-    assert.deepEqual([depth, deliveries], [1, 1]);
-    assert.ok(ageSeconds > 0);
-    await outbound.standalone.until('it is older', async () => {
-      const older = (await metrics()).get('chasqui_queue_oldest_age_seconds');
-      return older !== undefined && older > Math.max(1, ageSeconds);
-    });
-    open = true;
+  const from = await metrics();
+  const queueId = await outbound.send({ to: ['late@example.org'] });
+  await outbound.event('deferred', queueId, 'late@example.org');
+  const samples = await metrics();
+  const [depth, deliveries, ageSeconds = 0] = GAUGES.map((gauge) => samples.get(gauge));
+  assert.deepEqual([depth, deliveries], [1, 1]);
+  assert.ok(ageSeconds > 0);
+  await outbound.standalone.until('it is older', async () => {
+    const older = (await metrics()).get('chasqui_queue_oldest_age_seconds');
+    return older !== undefined && older > Math.max(1, ageSeconds);
   });
-  const deferrals = outbound.history(queueId).filter(({ event }) => event === 'deferred').length;
-  assert.ok(deferrals >= 1);
-  assert.deepEqual(difference, {
+  open = true;
+  await assertMoved(from, () => ({
     ...SUBMITTED,
-    chasqui_messages_signed_total: difference.chasqui_messages_signed_total,
-    chasqui_recipients_deferred_total: deferrals,
+    chasqui_messages_signed_total: 1,
+    chasqui_recipients_deferred_total: outbound.history(queueId).filter(({ event }) => event === 'deferred').length,
     chasqui_recipients_delivered_total: 1,
     chasqui_delivery_latency_seconds_count: 1,
-  });
+  }));
   assert.equal((await metrics()).get('chasqui_queue_oldest_age_seconds'), 0);
 });
 
 test('what is refused moves rejected, with the reason', async () => {
   const credential: readonly [string, string] = ['app.default', outbound.secret('app-smtp', 'password')];
-  const difference = await movedBy(async () => {
+  const from = await metrics();
+  {
     await using client = await session();
     assert.match(await client.authenticate('app.default', 'guessed'), /^535 5\.7\.8 /);
     await client.talk(['MAIL FROM:<user@example.test>', '530 5.7.0']);
@@ -148,10 +160,10 @@ test('what is refused moves rejected, with the reason', async () => {
     await client.talk(['RCPT TO:<ada>', '553 5.1.3'], ['RCPT TO:<ada@example.org>', '250'], ['DATA', '354']);
     assert.match(await client.content('From: eve@other.test\r\n\r\n'), /^550 5\.7\.1 /);
     await client.talk(['WIZ', '500']);
-  });
+  }
   const rejected = (stage: string, reason: string): string =>
     `chasqui_smtp_rejected_total{listener="submission",stage="${stage}",reason="${reason}"}`;
-  assert.deepEqual(difference, {
+  await assertMoved(from, () => ({
     'chasqui_smtp_sessions_total{listener="submission"}': 1,
     'chasqui_smtp_auth_total{listener="submission",mechanism="PLAIN",result="rejected"}': 1,
     'chasqui_smtp_auth_total{listener="submission",mechanism="PLAIN",result="accepted"}': 1,
@@ -161,10 +173,11 @@ test('what is refused moves rejected, with the reason', async () => {
     [rejected('rcpt', 'bad_recipient_address')]: 1,
     [rejected('data', 'sender_not_allowed')]: 1,
     [rejected('command', 'unknown_command')]: 1,
-  });
+  }));
 });
 
 test('each replica serves what it counted, at a port of its own', async () => {
+  for (const ordinal of [0, 1]) await sendBy(ordinal, 'now@example.org');
   const counted = await Promise.all(
     outbound.ports.monitoring.map(async (port) => {
       const samples = await samplesOf([port]);
@@ -179,7 +192,8 @@ test('each replica serves what it counted, at a port of its own', async () => {
 });
 
 test('promtool finds nothing wrong with the metrics of a relay that has worked', needsPromtool, async () => {
-  for (const port of outbound.ports.monitoring) {
+  for (const [ordinal, port] of outbound.ports.monitoring.entries()) {
+    await sendBy(ordinal, 'now@example.org');
     const { status, text } = await page(port, '/metrics');
     assert.equal(status, 200);
     assert.match(text, /^chasqui_smtp_sessions_total\{/m);
@@ -216,11 +230,7 @@ test('/healthz and /readyz tell the truth while a replica works, and while it st
 
 test('a replica that is drained says so, and is not ready', async () => {
   open = false;
-  let holder: unknown;
-  while (holder !== 1) {
-    const queueId = await outbound.send({ to: ['late@example.org'] });
-    holder = (await outbound.event('received', queueId)).replica;
-  }
+  await sendBy(1, 'late@example.org');
   outbound.standalone.edit('all.yaml', (manifests) => manifests.replace('"replicas": 2', '"replicas": 1'));
   const [kept = 0, drained = 0] = outbound.ports.monitoring;
   await outbound.standalone.until('it says that it is drained', async () => {
