@@ -9,8 +9,8 @@ INSTALLED := node_modules/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test lint format generate clean
-# A state folder or options of the caller's shell are none of the tests' business.
-unexport CHASQUI_STATE NODE_OPTIONS
+# Options for another Node are none of the pinned one's business.
+unexport NODE_OPTIONS
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,7 +31,7 @@ run: install ## run the quickstart: a relay, a demo receiver, and what to try ne
 test: install ## check and test everything
 	@sh test/prepare.sh
 	@$(MAKE) --no-print-directory lint
-	$(NODE) --test --test-concurrency=2 --test-timeout=180000 '$(SOURCES)/**/*.test.ts'
+	env -u CHASQUI_STATE $(NODE) --test --test-concurrency=2 --test-timeout=180000 '$(SOURCES)/**/*.test.ts'
 
 lint: install ## check format, style, types and dead code
 	$(BIN)/biome ci .
