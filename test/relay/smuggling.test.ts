@@ -72,7 +72,7 @@ async function send(variant: string, size: number): Promise<readonly string[]> {
 
 /** How the most lenient server would count the messages of what goes out to it, dots stuffed (RFC 5321 4.5.2). */
 function endsOnTheWire(stored: string): number {
-  const stuffed = stored.replace(/^\./gm, '..');
+  const stuffed = `\r\n${stored}`.replaceAll('\r\n.', '\r\n..').slice(2);
   const wire = `${stuffed}.\r\n`;
   // Each of CRLF, CR and LF is a line end, and NUL is dropped.
   const lines = wire.replaceAll('\0', '').split(/\r\n|\r|\n/);
