@@ -111,6 +111,7 @@ const retryWaitsAreLong: Rule<RelaySpec> = ({ delivery }) =>
 const relayTimesAreLong: Rule<RelaySpec> = ({ delivery, limits, deletion }) => [
   ...positive('.delivery.retry.expireAfter', delivery.retry.expireAfter),
   ...positive('.limits.idleTimeout', limits.idleTimeout),
+  ...positive('.limits.sessionTimeout', limits.sessionTimeout),
   ...atMost('.deletion.drainTimeout', deletion.drainTimeout),
 ];
 

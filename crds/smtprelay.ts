@@ -146,7 +146,24 @@ export const SmtpRelaySpec = Type.Object(
         maximum: 50000,
         default: 1000,
       }),
+      connections: Type.Integer({
+        description: 'Most sessions at a time, of all listeners together; more are answered 421 4.3.2.',
+        minimum: 1,
+        maximum: 50000,
+        default: 1000,
+      }),
+      connectionsPerClient: Type.Integer({
+        description:
+          'Most sessions at a time of one client, that is an IPv4 address or an IPv6 /64; more are answered 421 4.7.0.',
+        minimum: 1,
+        maximum: 50000,
+        default: 100,
+      }),
       idleTimeout: common.duration('How long a client may say nothing.', '5m'),
+      sessionTimeout: common.duration(
+        'How long a session may last; then it ends with 421 4.4.2, after the message that is being sent.',
+        '1h',
+      ),
     }),
     monitoring: common.section('Metrics, health and readiness.', {
       port: common.port('Port of metrics and health. On a host replica i uses port + i on 127.0.0.1.', 9465),

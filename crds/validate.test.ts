@@ -334,7 +334,14 @@ describe('defaults', () => {
         direct: { resolvers: [], port: 25 },
         retry: { schedule: ['5m', '15m', '30m', '1h', '2h'], expireAfter: '1m' },
       },
-      limits: { messageSize: '50Mi', recipients: 1000, idleTimeout: '5m' },
+      limits: {
+        messageSize: '50Mi',
+        recipients: 1000,
+        connections: 1000,
+        connectionsPerClient: 100,
+        idleTimeout: '5m',
+        sessionTimeout: '1h',
+      },
       monitoring: { port: 9465 },
       deletion: { drainTimeout: '10m' },
     });

@@ -154,7 +154,16 @@ describe('a relay that could not run', () => {
     [
       'with a duration its config cannot hold',
       'InvalidSettings',
-      { limits: { messageSize: '50Mi', recipients: 1000, idleTimeout: '0s' } },
+      {
+        limits: {
+          messageSize: '50Mi',
+          recipients: 1000,
+          connections: 1000,
+          connectionsPerClient: 100,
+          idleTimeout: '0s',
+          sessionTimeout: '1h',
+        },
+      },
     ],
   ];
   for (const [sentence, reason, spec] of cases) {

@@ -21,6 +21,9 @@ export function settingsDocument({ metadata, spec }: SmtpRelay): SettingsDocumen
       messageSizeBytes: quantityBytes(spec.limits.messageSize),
       recipients: spec.limits.recipients,
       idleTimeoutMs: durationMs(spec.limits.idleTimeout),
+      connections: spec.limits.connections,
+      connectionsPerClient: spec.limits.connectionsPerClient,
+      sessionTimeoutMs: durationMs(spec.limits.sessionTimeout),
     },
     monitoring: { port: spec.monitoring.port },
   };

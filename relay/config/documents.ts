@@ -80,6 +80,11 @@ export const SettingsDocument = Type.Object({
     messageSizeBytes: Type.Integer({ minimum: 1 }),
     recipients: Type.Integer({ minimum: 1 }),
     idleTimeoutMs: ms(1),
+    /** Sessions of all listeners together, and of one client. Absent: no limit. */
+    connections: Type.Optional(Type.Integer({ minimum: 1 })),
+    connectionsPerClient: Type.Optional(Type.Integer({ minimum: 1 })),
+    /** How long a session may last; absent: as long as it says something. */
+    sessionTimeoutMs: Type.Optional(ms(1)),
   }),
   monitoring: Type.Object({ port: portNumber }),
 });

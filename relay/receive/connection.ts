@@ -12,6 +12,7 @@ import { TLSSocket } from 'node:tls';
 import { SMTPServer } from 'smtp-server';
 import { SMTPConnection, type SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection.js';
 import type { SMTPStream } from 'smtp-server/lib/smtp-stream.js';
+import type { SettingsDocument } from '../config/documents.ts';
 import type { Channel, ContentSink, Dialogue } from './dialogue.ts';
 import { type BadLine, Input } from './input.ts';
 import { plainAddress } from './networks.ts';
@@ -33,6 +34,8 @@ class RelayConnection extends SMTPConnection implements Channel {
   readonly #relayServer: RelayServer;
   readonly #dialogue: Dialogue;
   #replies = '';
+  #lifetime: NodeJS.Timeout | undefined;
+  #isExpired = false;
 
   constructor(server: RelayServer, socket: Socket | TLSSocket, options?: SMTPConnectionOptions | null) {
     super(server, socket, options);
@@ -46,7 +49,17 @@ class RelayConnection extends SMTPConnection implements Channel {
     return `${this._socket.getProtocol()} ${this._socket.getCipher().name}`;
   }
 
+  get isExpired(): boolean {
+    return this.#isExpired;
+  }
+
   override init(): void {
+    this.#lifetime = this.#after(() => {
+      this.#isExpired = true;
+      this.leaveIfIdle();
+      // A message that is being sent has as long again.
+      this.#lifetime = this.#after(() => this._socket.destroy());
+    });
     this._setListeners(() => this.#dialogue.greet());
   }
 
@@ -58,6 +71,11 @@ class RelayConnection extends SMTPConnection implements Channel {
       badLine: (kind) => this.#dialogue.badLine(BAD_LINES[kind]),
       rest: () => this.leaveIfIdle(),
     });
+  }
+
+  #after(sessionTimeout: () => void): NodeJS.Timeout | undefined {
+    const ms = this.#relayServer.sessionTimeoutMs;
+    return ms === undefined ? undefined : setTimeout(sessionTimeout, ms).unref();
   }
 
   get #input(): Input | undefined {
@@ -106,10 +124,11 @@ class RelayConnection extends SMTPConnection implements Channel {
     );
   }
 
-  /** Ends the session where the replica stops and nothing is in hand. */
+  /** Ends the session where it may not go on and nothing is in hand. */
   leaveIfIdle(): void {
     const input = this.#input;
-    if (!this.#relayServer.isStopping || this._closing || input?.isBusy || input?.isInContent) return;
+    if (!this.#relayServer.isStopping && !this.#isExpired) return;
+    if (this._closing || input?.isBusy || input?.isInContent) return;
     this.#dialogue.leave();
   }
 
@@ -120,6 +139,7 @@ class RelayConnection extends SMTPConnection implements Channel {
 
   override _onClose(): void {
     super._onClose();
+    clearTimeout(this.#lifetime);
     this.#dialogue.closed();
     this.#relayServer.left(this);
   }
@@ -140,9 +160,14 @@ export interface RelayServerOptions {
   /** TLS from the first byte. */
   readonly implicitTls: boolean;
   readonly tls: TlsSettings;
-  readonly idleTimeoutMs: number;
+  readonly limits: ServerLimits;
   readonly createDialogue: (channel: Channel) => Dialogue;
 }
+
+export type ServerLimits = Pick<SettingsDocument['limits'], 'idleTimeoutMs' | 'connections' | 'sessionTimeoutMs'>;
+
+/** Connections over the limit that are told so; those beyond are closed without a word. */
+const REFUSED_AT_ONCE = 100;
 
 /** PEM. */
 export interface TlsSettings {
@@ -156,10 +181,20 @@ export class RelayServer extends SMTPServer {
   readonly #sessions = new Set<RelayConnection>();
   #stopping = false;
   #empty = () => {};
+  sessionTimeoutMs: number | undefined;
 
-  constructor({ implicitTls, tls, idleTimeoutMs, createDialogue }: RelayServerOptions) {
-    super({ ...tls, secure: implicitTls, socketTimeout: idleTimeoutMs, logger: false, disableReverseLookup: true });
+  constructor({ implicitTls, tls, limits, createDialogue }: RelayServerOptions) {
+    super({ ...tls, secure: implicitTls, logger: false, disableReverseLookup: true });
     this.createDialogue = createDialogue;
+    this.#limit(limits);
+  }
+
+  #limit({ idleTimeoutMs, connections, sessionTimeoutMs }: ServerLimits): void {
+    this.options.socketTimeout = idleTimeoutMs;
+    this.sessionTimeoutMs = sessionTimeoutMs;
+    // Handshakes come before the dialogue, which counts sessions: they are bounded here.
+    this.options.maxClients = connections;
+    this.server.maxConnections = connections === undefined ? Number.POSITIVE_INFINITY : connections + REFUSED_AT_ONCE;
   }
 
   get isStopping(): boolean {
@@ -191,8 +226,8 @@ export class RelayServer extends SMTPServer {
   }
 
   /** For sessions from now on. */
-  configure(tls: TlsSettings, idleTimeoutMs: number): void {
-    this.options.socketTimeout = idleTimeoutMs;
+  configure(tls: TlsSettings, limits: ServerLimits): void {
+    this.#limit(limits);
     const { cert, key, minVersion } = this.options;
     if (cert !== tls.cert || key !== tls.key || minVersion !== tls.minVersion) this.updateSecureContext({ ...tls });
   }

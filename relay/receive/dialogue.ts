@@ -8,6 +8,7 @@ import { SpoolUnavailable } from '../spool/spool.ts';
 import { parsePathAddress } from './address.ts';
 import type { Authenticator, AuthResult } from './authenticator.ts';
 import { type PathArgument, parsePathArgument } from './command.ts';
+import type { Crowd } from './crowd.ts';
 import { IncomingMessage } from './message.ts';
 import { clientNetwork, exemptingNetwork } from './networks.ts';
 import { AUTH, BAD_RECIPIENT, BAD_SENDER, COMMAND, CONNECT, MAIL, RCPT, RCPT_DOMAIN } from './policies.ts';
@@ -24,6 +25,8 @@ export interface Channel {
   readonly secure: boolean;
   /** TLS version and cipher. */
   readonly tls: string | undefined;
+  /** It has been open for too long. */
+  readonly isExpired: boolean;
   /** Sends a reply; of several lines each with the code. */
   reply(code: number, ...lines: readonly string[]): void;
   /** What comes from now on is content, up to the line that ends it. */
@@ -44,6 +47,7 @@ export interface DialogueOptions extends ReceiverOptions {
   /** Name of the listener. */
   readonly listener: string;
   readonly authenticator: Authenticator;
+  readonly crowd: Crowd;
   /** The process stops: no session goes on. */
   readonly isStopping: () => boolean;
 }
@@ -71,6 +75,8 @@ const NO_PATH: PathArgument = { path: '', parameters: new Map() };
 export class Dialogue {
   readonly #options: DialogueOptions;
   readonly #channel: Channel;
+  /** Where the session counts, once it was let in. */
+  #client: string | undefined;
   #facts: SessionFacts | undefined;
   #listener: ListenerSettings | undefined;
   #helo = '';
@@ -89,10 +95,17 @@ export class Dialogue {
 
   greet(): void {
     this.#options.observer.session({ event: 'session', listener: this.#options.listener });
+    const { crowd } = this.#options;
+    const client = clientNetwork(this.#channel.clientAddress);
     const session = this.#session();
-    const verdict = judge(CONNECT, session);
-    if (verdict) this.#refuse('connect', verdict);
-    else this.#channel.reply(220, `${session.config.settings.hostname} ESMTP Chasqui`);
+    const verdict = judge(CONNECT, { session, connections: crowd.all, connectionsOfClient: crowd.of(client) });
+    if (verdict) {
+      this.#refuse('connect', verdict);
+      return;
+    }
+    this.#client = client;
+    crowd.enter(client);
+    this.#channel.reply(220, `${session.config.settings.hostname} ESMTP Chasqui`);
   }
 
   /** Whether the next line belongs to an AUTH exchange. */
@@ -123,7 +136,7 @@ export class Dialogue {
     this.#refuse('command', replies.IDLE);
   }
 
-  /** Ends a session that has nothing in hand, when the replica does not stay. */
+  /** Ends a session that has nothing in hand, when it may not go on. */
   leave(): void {
     const verdict = judge(COMMAND, this.#session());
     if (verdict) this.#refuse('command', verdict);
@@ -138,6 +151,8 @@ export class Dialogue {
 
   /** The connection is gone. */
   closed(): void {
+    if (this.#client !== undefined) this.#options.crowd.leave(this.#client);
+    this.#client = undefined;
     this.#message?.abort();
     this.#message = undefined;
   }
@@ -381,9 +396,10 @@ export class Dialogue {
   #session(): SessionFacts {
     const { config, listener: name, ordinal, isStopping } = this.#options;
     const current = config.current();
-    const leaving = isStopping() ? 'stopping' : ordinal >= current.replicas ? 'draining' : undefined;
+    const { clientAddress, secure, tls, isExpired } = this.#channel;
+    const leavesReplica = isStopping() ? 'stopping' : ordinal >= current.replicas ? 'draining' : undefined;
+    const leaving = leavesReplica ?? (isExpired ? 'expired' : undefined);
     if (this.#facts?.config === current && this.#facts.leaving === leaving) return this.#facts;
-    const { clientAddress, secure, tls } = this.#channel;
     // A listener that is gone from the config goes on as it was, until the process is replaced.
     const listener = current.settings.listeners.find((candidate) => candidate.name === name) ?? this.#listener;
     if (listener === undefined) throw new Error(`listener ${name} is not in the config`);

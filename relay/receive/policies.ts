@@ -9,6 +9,14 @@ import type { SessionFacts } from './session.ts';
 /** Parameters of MAIL and RCPT by keyword in upper case (RFC 5321 4.1.2); true for one without a value. */
 type Parameters = ReadonlyMap<string, string | true>;
 
+export interface ConnectFacts {
+  readonly session: SessionFacts;
+  /** Sessions that are open already. */
+  readonly connections: number;
+  /** Of the same client. */
+  readonly connectionsOfClient: number;
+}
+
 export interface MailCommand {
   readonly session: SessionFacts;
   /** '' is the null sender. */
@@ -51,10 +59,31 @@ const UNKNOWN_PARAMETER = reject(555, '5.5.4', 'unknown_parameter', 'a parameter
 const BAD_PARAMETER = reject(501, '5.5.4', 'bad_parameter', 'a parameter has a wrong value');
 
 /** RFC 5321 3.8: told at any time; the client connects again, and reaches another replica. */
-function replicaStays({ leaving }: SessionFacts): Verdict {
-  if (leaving === undefined) return undefined;
-  const text = leaving === 'draining' ? 'this replica is being drained' : 'this replica stops';
-  return reject(421, '4.3.2', leaving, `${text}, connect again`);
+function sessionGoesOn({ leaving }: SessionFacts): Verdict {
+  switch (leaving) {
+    case 'draining':
+      return reject(421, '4.3.2', leaving, 'this replica is being drained, connect again');
+    case 'stopping':
+      return reject(421, '4.3.2', leaving, 'this replica stops, connect again');
+    case 'expired':
+      return reject(421, '4.4.2', leaving, 'this session has lasted too long, connect again');
+    default:
+      return undefined;
+  }
+}
+
+function replicaHasRoom({ session, connections }: ConnectFacts): Verdict {
+  const { connections: most = Number.POSITIVE_INFINITY } = session.config.settings.limits;
+  return connections < most
+    ? undefined
+    : reject(421, '4.3.2', 'too_many_connections', 'too many connections, try again');
+}
+
+function clientHasRoom({ session, connectionsOfClient }: ConnectFacts): Verdict {
+  const { connectionsPerClient: most = Number.POSITIVE_INFINITY } = session.config.settings.limits;
+  return connectionsOfClient < most
+    ? undefined
+    : reject(421, '4.7.0', 'too_many_connections_of_client', 'too many connections from your address, close some');
 }
 
 /** A password that was sent in clear is lost, so this is told also to a client that does not look at EHLO. */
@@ -207,10 +236,14 @@ export function signingDomain({ config }: SessionFacts, originators: readonly Or
   return author !== undefined && config.domains.get(author)?.dkim.sign ? author : undefined;
 }
 
-export const CONNECT: readonly Policy<SessionFacts>[] = [replicaStays];
+export const CONNECT: readonly Policy<ConnectFacts>[] = [
+  ({ session }) => sessionGoesOn(session),
+  clientHasRoom,
+  replicaHasRoom,
+];
 
 /** Before every command but QUIT. */
-export const COMMAND: readonly Policy<SessionFacts>[] = [replicaStays];
+export const COMMAND: readonly Policy<SessionFacts>[] = [sessionGoesOn];
 
 export const AUTH: readonly Policy<SessionFacts>[] = [authIsUnderTls, saidHello, isNotAuthenticated];
 

@@ -5,6 +5,7 @@ import type { Observer } from '../observe/events.ts';
 import type { Accepted, Spool } from '../spool/spool.ts';
 import { Authenticator } from './authenticator.ts';
 import { RelayServer, type TlsSettings } from './connection.ts';
+import { Crowd } from './crowd.ts';
 import { Dialogue } from './dialogue.ts';
 
 export interface ReceiverOptions {
@@ -39,11 +40,12 @@ export interface Receiver {
 export function createReceiver(options: ReceiverOptions): Receiver {
   const { config, observer } = options;
   const authenticator = new Authenticator(options.now);
+  const crowd = new Crowd();
   const servers: RelayServer[] = [];
   let stopping = false;
 
   const unsubscribe = config.onChange((current) => {
-    for (const server of servers) server.configure(tlsOf(current), current.settings.limits.idleTimeoutMs);
+    for (const server of servers) server.configure(tlsOf(current), current.settings.limits);
   });
 
   return {
@@ -54,9 +56,9 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       const server = new RelayServer({
         implicitTls: listener.protocol === 'Submissions',
         tls: tlsOf(current),
-        idleTimeoutMs: current.settings.limits.idleTimeoutMs,
+        limits: current.settings.limits,
         createDialogue: (channel) =>
-          new Dialogue({ ...options, listener: name, authenticator, isStopping: () => stopping }, channel),
+          new Dialogue({ ...options, listener: name, authenticator, crowd, isStopping: () => stopping }, channel),
       });
       // Handshakes that fail: a client that does not trust the certificate, or a port scan.
       server.on('error', (error) => observer.log('info', 'no session', { listener: name, problem: error.message }));

@@ -18,6 +18,6 @@ export interface SessionFacts {
   /** The network that exempts the client from AUTH. */
   readonly network?: string;
   readonly config: RelayConfig;
-  /** Why this replica takes no more mail: it is no longer wanted, or it stops. */
-  readonly leaving?: 'draining' | 'stopping';
+  /** Why this session does not go on: the replica is no longer wanted, it stops, or the session has lasted too long. */
+  readonly leaving?: 'draining' | 'stopping' | 'expired';
 }

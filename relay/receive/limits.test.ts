@@ -1,0 +1,136 @@
+/** How many sessions a replica has, and how long they last. */
+import assert from 'node:assert/strict';
+import { connect } from 'node:net';
+import test from 'node:test';
+import { CONFIG, Receiving } from '../../test/harness/receiving.ts';
+import { SmtpClient } from '../../test/harness/smtp-client.ts';
+
+type Limits = typeof CONFIG.settings.limits;
+
+const start = (limits: Partial<Limits>) =>
+  Receiving.start({
+    ...CONFIG,
+    settings: { ...CONFIG.settings, limits: { ...CONFIG.settings.limits, ...limits } },
+  });
+
+/** Until the server has seen that a client left; the greeting tells whether it counts no more. */
+async function greeted(port: number, from?: string): Promise<SmtpClient> {
+  const deadline = Date.now() + 20_000;
+  for (;;) {
+    const client = await SmtpClient.connect(port, from === undefined ? {} : { from });
+    if (client.greeting.startsWith('220 ')) return client;
+    assert.ok(Date.now() < deadline, client.greeting);
+    client.drop();
+  }
+}
+
+test('a client has so many sessions, over all listeners, and another client its own', async () => {
+  await using relay = await start({ connectionsPerClient: 2 });
+  await using first = await SmtpClient.connect(relay.port('local'));
+  await using second = await SmtpClient.connect(relay.port('submission'));
+  await using third = await SmtpClient.connect(relay.port('submissions'), { implicitTls: true });
+  assert.equal(third.greeting, '421 4.7.0 too many connections from your address, close some');
+  assert.equal(await third.ended(), '');
+  await using other = await SmtpClient.connect(relay.port('local'), { from: '127.0.0.2' });
+  for (const client of [first, second, other]) assert.equal(client.greeting, '220 relay.example.test ESMTP Chasqui');
+  assert.deepEqual(relay.rejections(), ['connect too_many_connections_of_client 421 4.7.0']);
+  await second.talk(['QUIT', '221 ']);
+  await second.ended();
+  second.drop();
+  await using next = await greeted(relay.port('local'));
+  await next.talk(['NOOP', '250 ']);
+});
+
+test('a replica has so many sessions of all clients', async () => {
+  await using relay = await start({ connections: 2 });
+  await using first = await SmtpClient.connect(relay.port('local'));
+  await using second = await SmtpClient.connect(relay.port('local'), { from: '127.0.0.2' });
+  await using third = await SmtpClient.connect(relay.port('local'), { from: '127.0.0.3' });
+  assert.equal(third.greeting, '421 4.3.2 too many connections, try again');
+  first.drop();
+  await using next = await greeted(relay.port('local'), '127.0.0.3');
+  for (const client of [second, next]) await client.talk(['NOOP', '250 ']);
+});
+
+test('sessions that end in whatever way count no more', async () => {
+  await using relay = await start({ connectionsPerClient: 3 });
+  for (let round = 0; round < 3; round += 1) {
+    (await greeted(relay.port('local'))).drop();
+    const quits = await greeted(relay.port('local'));
+    await quits.talk(['QUIT', '221 ']);
+    await quits.ended();
+    const fails = await greeted(relay.port('submission'));
+    await fails.talk(['EHLO client.test', '250-'], ['STARTTLS', '220 ']);
+    fails.send('no handshake\r\n');
+    await fails.ended();
+    const sends = await greeted(relay.port('local'));
+    await sends.talk(['EHLO x', '250-'], ['MAIL FROM:<a@example.test>', '250 '], ['RCPT TO:<b@dest.test>', '250 ']);
+    await sends.talk(['DATA', '354 ']);
+    sends.drop();
+  }
+  const all = [];
+  for (let n = 0; n < 3; n += 1) all.push(await greeted(relay.port('local')));
+  await using fourth = await SmtpClient.connect(relay.port('local'));
+  assert.match(fourth.greeting, /^421 4\.7\.0 /);
+  for (const client of all) client.drop();
+});
+
+test('handshakes that do not come to an end are bounded, too', async () => {
+  await using relay = await start({ connections: 3 });
+  const sockets = Array.from({ length: 10 }, () => connect({ host: '127.0.0.1', port: relay.port('submissions') }));
+  let ended = 0;
+  for (const socket of sockets) {
+    socket.on('error', () => {});
+    socket.resume();
+    socket.on('close', () => {
+      ended += 1;
+    });
+  }
+  while (ended < 7) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal(sockets.filter((socket) => !socket.destroyed).length, 3);
+  for (const socket of sockets) socket.destroy();
+});
+
+test('limits hold from the moment they change, for sessions that begin', async () => {
+  await using relay = await start({});
+  await using first = await SmtpClient.connect(relay.port('local'));
+  relay.limits({ connections: 1 });
+  await using second = await SmtpClient.connect(relay.port('local'));
+  assert.match(second.greeting, /^421 4\.3\.2 /);
+  await first.talk(['NOOP', '250 ']);
+});
+
+test('a session ends with 421 when it has lasted for sessionTimeout, however busy it is', async () => {
+  await using relay = await start({ sessionTimeoutMs: 500 });
+  await using idle = await SmtpClient.connect(relay.port('local'));
+  await using busy = await SmtpClient.connect(relay.port('local'));
+  await idle.play('S: 421 4.4.2\nS: (end)');
+  let reply = '250 ';
+  while (reply.startsWith('250 ')) reply = await busy.say('NOOP');
+  assert.equal(reply, '421 4.4.2 this session has lasted too long, connect again');
+});
+
+test('the message that is being sent at the end of a session is taken', async () => {
+  await using relay = await start({ sessionTimeoutMs: 3_000 });
+  await using client = await SmtpClient.connect(relay.port('local'));
+  await client.talk(['EHLO x', '250-'], ['MAIL FROM:<a@example.test>', '250 '], ['RCPT TO:<b@dest.test>', '250 ']);
+  await client.talk(['DATA', '354 ']);
+  client.send('From: a@example.test\r\n\r\nfirst\r\n');
+  // Another session that began later tells that the time of this one is over.
+  await using later = await SmtpClient.connect(relay.port('local'));
+  await later.play('S: 421 4.4.2\nS: (end)');
+  assert.match(await client.content('second\r\n'), /^250 2\.6\.0 /);
+  await client.play('S: 421 4.4.2\nS: (end)');
+  assert.match(relay.content(), /first\r\nsecond\r\n$/);
+});
+
+test('a message that is drawn out for as long again is cut', async () => {
+  await using relay = await start({ sessionTimeoutMs: 1_500 });
+  await using client = await SmtpClient.connect(relay.port('local'));
+  await client.talk(['EHLO x', '250-'], ['MAIL FROM:<a@example.test>', '250 '], ['RCPT TO:<b@dest.test>', '250 ']);
+  await client.talk(['DATA', '354 ']);
+  const drip = setInterval(() => client.send('x'), 50);
+  await client.ended();
+  clearInterval(drip);
+  assert.deepEqual(relay.accepted, []);
+});
