@@ -7,7 +7,7 @@ import { domainHolders } from '../maildomain/policies.ts';
 import type { SecretRecipe } from '../runtime/plan.ts';
 import { type CertifiedKey, makeCA } from '../smtprelay/pki.ts';
 import { type ObservedUser, planUser } from './controller.ts';
-import { readVerifier } from './credential.ts';
+import { newPassword, readVerifier } from './credential.ts';
 
 const NOW = Date.parse('2026-03-01T12:00:00Z');
 const clock = (): number => NOW;
@@ -83,6 +83,13 @@ describe('an SmtpUser', () => {
 });
 
 describe('the credential of a user', () => {
+  it('has a password that no program takes for an option', () => {
+    // One in 64 would begin with a dash by chance.
+    const starts = new Set(Array.from({ length: 5_000 }, () => newPassword()[0]));
+    assert.equal(starts.has('-'), false);
+    assert.equal(starts.size, 63);
+  });
+
   it('is created once, with a password of 256 random bits and exactly the keys that clients read', async () => {
     const plan = planUser(observed(user('app')), clock);
     const { name, data } = await generated(plan.create?.[0]);

@@ -36,8 +36,14 @@ export function endpointListener({ spec }: SmtpRelay): Pick<Endpoint, 'port' | '
   return starttls && { port: starttls.port, tls: 'starttls' };
 }
 
-/** 256 random bits, in characters that need no escaping in a shell, a URI or an env file. */
-const newPassword = (): string => randomBytes(32).toString('base64url');
+/**
+ * 256 random bits, in characters that need no escaping in a shell, a URI or an env file. One that began with "-" would
+ * be an option to programs that are given it as an argument, such as swaks.
+ */
+export function newPassword(): string {
+  const password = randomBytes(32).toString('base64url');
+  return password.startsWith('-') ? newPassword() : password;
+}
 
 /** The Secret of a client: Service Binding keys to mount, and variables for envFrom. */
 export function credentialSecret(user: SmtpUser, endpoint: Endpoint, password: string): Secret {
