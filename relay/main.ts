@@ -40,12 +40,25 @@ const GRACE_MS = 10_000;
 const LOCK_WAIT_MS = 15_000;
 const NULL_MX_WAIT_MS = 2_000;
 
-/** Runs until SIGTERM, SIGINT, or the end of a supervisor. Resolves when everything is closed. */
+/**
+ * Runs until SIGTERM, SIGINT, or the end of a supervisor. Resolves when everything is closed. Where it cannot start, or
+ * fails, it ends the process: what was begun would keep it alive, and nobody would start another one.
+ */
 export async function runRelay(options: RelayOptions): Promise<void> {
+  const log = createLog({ replica: options.ordinal }, process.stdout);
+  try {
+    await run(options, log);
+  } catch (error) {
+    const problem = error instanceof Error ? error.message : String(error);
+    log.log('error', 'the relay failed, this process ends', { problem });
+    process.exit(70);
+  }
+}
+
+async function run(options: RelayOptions, log: Observer): Promise<void> {
   const { ordinal } = options;
   const now = Date.now;
   const stopped = stopRequest(options.supervised);
-  const log = createLog({ replica: ordinal }, process.stdout);
   await mkdir(options.spoolFolder, { recursive: true, mode: 0o700 });
 
   const spool = await openSpool({

@@ -7,6 +7,7 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Observer } from '../observe/events.ts';
 import type { ConfigSource, RelayConfig } from './config.ts';
 import { INDEX } from './documents.ts';
@@ -16,6 +17,10 @@ import { buildConfig, ConfigError, readDocuments } from './read-folder.ts';
 const POLL_MS = 2_000;
 /** Events of one change come in bursts; one look serves them all. */
 const SETTLE_MS = 20;
+
+/** A folder that is just being written is whole a moment later; one that is wrong stays so. */
+const FIRST_WAIT_MS = 3_000;
+const FIRST_LOOK_MS = 50;
 
 const LAST_GOOD = 'config';
 
@@ -28,7 +33,7 @@ export interface LiveConfig extends ConfigSource {
  *
  * @param folder config folder
  * @param keepIn folder in which the last good version is kept
- * @throws {ConfigError} when there is neither a good version nor a last good one
+ * @throws {ConfigError} when for some seconds there is neither a good version nor a last good one
  */
 export async function openConfig(folder: string, keepIn: string, observer: Pick<Observer, 'log'>): Promise<LiveConfig> {
   const listeners = new Set<(config: RelayConfig) => void>();
@@ -94,20 +99,30 @@ export async function openConfig(folder: string, keepIn: string, observer: Pick<
 }
 
 async function first(folder: string, kept: string, observer: Pick<Observer, 'log'>): Promise<RelayConfig> {
-  try {
-    const documents = await readDocuments(folder);
-    const config = buildConfig(documents);
-    await keep(kept, documents);
-    return config;
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
+  for (const endMs = performance.now() + FIRST_WAIT_MS; ; await pause(FIRST_LOOK_MS)) {
     try {
-      const config = buildConfig(await readDocuments(kept));
-      observer.log('warn', 'config folder not taken, going on with the last good one', { problem: error.message });
+      const documents = await readDocuments(folder);
+      const config = buildConfig(documents);
+      await keep(kept, documents);
       return config;
-    } catch {
-      throw error;
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      const lastGood = await readKept(kept);
+      if (lastGood) {
+        observer.log('warn', 'config folder not taken, going on with the last good one', { problem: error.message });
+        return lastGood;
+      }
+      if (performance.now() >= endMs) throw error;
     }
+  }
+}
+
+async function readKept(kept: string): Promise<RelayConfig | undefined> {
+  try {
+    return buildConfig(await readDocuments(kept));
+  } catch (error) {
+    if (error instanceof ConfigError) return undefined;
+    throw error;
   }
 }
 
