@@ -46,3 +46,15 @@ test('decisions are numbered in a row', () => {
     assert.match(read(file), new RegExp(`^# ${index + 1}\\. [A-Z]`));
   });
 });
+
+test('continuous integration says what it runs on, and calls exactly make test', () => {
+  const calls = read('.ci/run')
+    .split('\n')
+    .filter((line) => line !== '' && !/^(#|set |cd |version)/.test(line));
+  assert.deepEqual(calls, ['make test']);
+});
+
+test('the licence is Apache-2.0', () => {
+  assert.match(read('LICENSE'), /Apache License\s+Version 2\.0/);
+  assert.equal(JSON.parse(read('package.json')).license, 'Apache-2.0');
+});

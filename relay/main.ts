@@ -123,7 +123,14 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     };
   };
   const handler = monitoringHandler(metrics, status);
-  const monitoring = serveMonitoring({ config, ...options.monitoring, handler, observer: log });
+  const monitoring = serveMonitoring({
+    host: options.monitoring.host,
+    // Replicas that share a machine need a port each.
+    port: () => config.current().settings.monitoring.port + options.monitoring.offset,
+    onChange: (listener) => config.onChange(listener),
+    handler,
+    observer: log,
+  });
   const problem = (error: unknown) => log.log('error', 'an HTTP request failed', { problem: String(error) });
   const admin = await serveHttp({ path: options.adminSocket }, adminHandler(spool, status), problem);
 

@@ -2,7 +2,6 @@
  * Serves metrics, health and readiness at the port that the config names, and moves there when the config changes: a
  * session must not end because of it. A port that cannot be had is told and tried again; mail goes on meanwhile.
  */
-import type { ConfigSource } from '../config/config.ts';
 import type { Observer } from './events.ts';
 import { type Handler, serveHttp } from './http.ts';
 
@@ -10,10 +9,11 @@ import { type Handler, serveHttp } from './http.ts';
 const TRY_AGAIN_MS = 250;
 
 export interface MonitoringOptions {
-  readonly config: ConfigSource;
   readonly host: string;
-  /** Added to the port of the config: replicas that share a machine need a port each. */
-  readonly offset: number;
+  /** Where it is to be served now. */
+  readonly port: () => number;
+  /** Calls listener whenever that may have changed; returns what ends this. */
+  readonly onChange: (listener: () => void) => () => void;
   readonly handler: Handler;
   readonly observer: Pick<Observer, 'log'>;
 }
@@ -24,7 +24,13 @@ export interface Monitoring {
   close(): Promise<void>;
 }
 
-export function serveMonitoring({ config, host, offset, handler, observer }: MonitoringOptions): Monitoring {
+export function serveMonitoring({
+  host,
+  port: wantedPort,
+  onChange,
+  handler,
+  observer,
+}: MonitoringOptions): Monitoring {
   let server: { close(): Promise<void> } | undefined;
   let port: number | undefined;
   let problem: string | undefined;
@@ -35,7 +41,7 @@ export function serveMonitoring({ config, host, offset, handler, observer }: Mon
   const failed = (error: unknown) => observer.log('error', 'an HTTP request failed', { problem: String(error) });
 
   async function move(): Promise<void> {
-    const wanted = config.current().settings.monitoring.port + offset;
+    const wanted = wantedPort();
     clearTimeout(timer);
     if (closed) return;
     try {
@@ -59,7 +65,7 @@ export function serveMonitoring({ config, host, offset, handler, observer }: Mon
     moving = moving.then(move);
   }
 
-  const unsubscribe = config.onChange(look);
+  const unsubscribe = onChange(look);
   look();
 
   return {
