@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { capabilitiesOf } from './capabilities.ts';
 
-const none = { smtputf8: false, eightBitMime: false, dsn: false, size: undefined };
+const none = { pipelining: false, starttls: false, smtputf8: false, eightBitMime: false, dsn: false, size: undefined };
 
 for (const [what, reply, expected] of [
   ['keywords in any case', '250-mx\n250-8bitmime\n250 SmtpUtf8', { ...none, eightBitMime: true, smtputf8: true }],
+  ['PIPELINING and STARTTLS', '250-mx\n250-PIPELINING\n250 STARTTLS', { ...none, pipelining: true, starttls: true }],
   ['DSN', '250-mx\n250 DSN', { ...none, dsn: true }],
   ['a size limit', '250-mx\n250 SIZE 1000', { ...none, size: { maxBytes: 1000 } }],
   ['SIZE without a limit', '250-mx\n250 SIZE', { ...none, size: {} }],

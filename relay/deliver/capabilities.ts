@@ -1,5 +1,9 @@
 /** What a server offers, by its reply to EHLO (RFC 5321 4.1.1.1). */
 export interface Capabilities {
+  /** RFC 2920. */
+  readonly pipelining: boolean;
+  /** RFC 3207. */
+  readonly starttls: boolean;
   /** RFC 6531. */
   readonly smtputf8: boolean;
   /** RFC 6152. */
@@ -22,6 +26,8 @@ export function capabilitiesOf(reply: string): Capabilities {
   // RFC 1870 6.1: no number, or 0, is no fixed limit.
   const maxBytes = Number(/^\d{1,15}$/.exec(size ?? '')?.[0] ?? 0);
   return {
+    pipelining: keywords.has('PIPELINING'),
+    starttls: keywords.has('STARTTLS'),
     smtputf8: keywords.has('SMTPUTF8'),
     eightBitMime: keywords.has('8BITMIME'),
     dsn: keywords.has('DSN'),

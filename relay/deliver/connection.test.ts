@@ -262,7 +262,14 @@ test('HELO serves a server that has no EHLO, without extensions', async () => {
       moment === 'ehlo' && connection.lines.length === 1 ? '502 5.5.1 Not implemented' : undefined,
   });
   const connection = await open(destination);
-  assert.deepEqual(connection.capabilities, { smtputf8: false, eightBitMime: false, dsn: false, size: undefined });
+  assert.deepEqual(connection.capabilities, {
+    pipelining: false,
+    starttls: false,
+    smtputf8: false,
+    eightBitMime: false,
+    dsn: false,
+    size: undefined,
+  });
   await connection.send(message);
   connection.quit();
   await destination.received(1);

@@ -1,19 +1,16 @@
 /**
- * One SMTP connection to a host, and messages sent over it. The only file that knows nodemailer, whose SMTPConnection
- * speaks the protocol (pipelined: RFC 2920). What it leaves to its user is done here: TCP connections with a timeout of
- * their own, parameters per recipient, replies per recipient whatever happened after them, and the rule that a message
- * whose content could not be read to its end never gets its final dot.
+ * One SMTP connection to a host, and messages sent over it. What the commands of a transaction are answered stands per
+ * recipient, whatever happened after them; and a message whose content could not be read to its end never gets its final
+ * dot. Our own, since each write to a socket costs as much as all else that is done for a small message: commands leave
+ * in one (RFC 2920), content and its final dot in another.
  */
-import { isIP } from 'node:net';
-import { Readable } from 'node:stream';
-import type { NodemailerError } from 'nodemailer/lib/errors';
-import SMTPConnection, { type SMTPConnectionEnvelope, type SMTPEnvelope } from 'nodemailer/lib/smtp-connection';
 import type { Reply } from '../spool/envelope.ts';
 import { type Capabilities, capabilitiesOf } from './capabilities.ts';
-import { HostFailure } from './classify.ts';
+import { type FailureStage, HostFailure } from './classify.ts';
 import { parseReply } from './reply.ts';
 import { openSocket, type Target } from './tcp.ts';
 import type { TlsPlan } from './tls-policy.ts';
+import { Wire } from './wire.ts';
 
 /** Milliseconds. RFC 5321 4.5.3.2 asks for 5 minutes for most replies; it says why not less for the final dot. */
 export interface Timeouts {
@@ -67,46 +64,69 @@ export interface TransactionResult {
   readonly contentError?: unknown;
 }
 
-/** Bytes of a reply: more is no reply. */
-const MAX_REPLY = 64 * 1024;
 const QUIT_MS = 2_000;
+const CRLF = '\r\n';
 
 /** @throws {HostFailure} */
 export async function connect(target: Target, options: ConnectOptions): Promise<Connection> {
-  const { timeouts, signal } = options;
-  const socket = await openSocket(target, { timeoutMs: timeouts.connect, signal });
-  const session = new Session({
-    connection: socket,
-    host: isIP(target.host) || target.host.startsWith('[') ? target.address : target.host,
-    port: target.port,
-    secure: false,
-    name: options.hostname,
-    ignoreTLS: options.tls.starttls === 'never',
-    requireTLS: options.tls.starttls === 'always',
-    tls: { rejectUnauthorized: options.tls.verify },
-    connectionTimeout: timeouts.greeting,
-    greetingTimeout: timeouts.greeting,
-    socketTimeout: timeouts.command,
-    // Every orderly end says QUIT first; what is closed without it is given up, and must not linger.
-    socketCloseTimeout: 0,
-    maxResponseSize: MAX_REPLY,
-  });
-  const { promise, resolve, reject } = Promise.withResolvers<Connection>();
-  const failed = (error: Error): void => {
-    session.close();
-    const stage = session.securing ? 'tls' : 'greeting';
-    reject(new HostFailure(stage, target.host, reasonOf(error), replyOf(error, target.host)));
-  };
-  const onAbort = (): void => failed(new Error('delivery is stopping'));
+  const { hostname, tls, timeouts, signal } = options;
+  const wire = new Wire(await openSocket(target, { timeoutMs: timeouts.connect, signal }));
+  const deadline = setTimeout(() => wire.destroy('no session in time'), timeouts.greeting);
+  const onAbort = (): void => wire.destroy('delivery is stopping');
   signal.addEventListener('abort', onAbort);
-  if (signal.aborted) onAbort();
-  session.on('error', failed);
-  session.connect((error) => {
-    if (error) failed(error);
-    else resolve(new Connection(session, target, timeouts));
-  });
-  return promise.finally(() => signal.removeEventListener('abort', onAbort));
+  let stage: FailureStage = 'greeting';
+  try {
+    await expect(wire, target, '220');
+    let capabilities = await hello(wire, target, hostname);
+    const secure = tls.starttls === 'always' || (tls.starttls === 'if offered' && capabilities.starttls);
+    if (secure) {
+      stage = 'tls';
+      wire.write(`STARTTLS${CRLF}`);
+      await expect(wire, target, '220');
+      await wire.startTls(target.host.startsWith('[') ? target.address : target.host, tls.verify);
+      stage = 'greeting';
+      // RFC 3207 4.2: what was offered in clear counts no more.
+      capabilities = await hello(wire, target, hostname);
+    }
+    return new Connection(wire, target, { capabilities, secure, timeouts });
+  } catch (error) {
+    wire.destroy('closed by us');
+    const reply = error instanceof Refusal ? error.reply : undefined;
+    throw new HostFailure(stage, target.host, error instanceof Error ? error.message : String(error), reply);
+  } finally {
+    clearTimeout(deadline);
+    signal.removeEventListener('abort', onAbort);
+  }
 }
+
+/** RFC 5321 3.2: HELO for a server that does not know EHLO. */
+async function hello(wire: Wire, target: Target, hostname: string): Promise<Capabilities> {
+  wire.write(`EHLO ${hostname}${CRLF}`);
+  const reply = await wire.reply();
+  if (reply.startsWith('250')) return capabilitiesOf(reply);
+  if (reply.startsWith('421')) throw new Refusal(reply, target.host);
+  wire.write(`HELO ${hostname}${CRLF}`);
+  return capabilitiesOf(await expect(wire, target, '250'));
+}
+
+async function expect(wire: Wire, { host }: Target, code: string): Promise<string> {
+  const reply = await wire.reply();
+  if (reply.startsWith(code)) return reply;
+  throw new Refusal(reply, host);
+}
+
+/** What ends a session though it was answered: 421, or no to a command that it cannot go on without. */
+class Refusal extends Error {
+  readonly reply: Reply;
+
+  constructor(text: string, host: string) {
+    super(text.replaceAll('\n', ' '));
+    this.reply = parseReply(text, host);
+  }
+}
+
+/** Reading the content threw: its cause. */
+class ContentError extends Error {}
 
 export class Connection {
   readonly capabilities: Capabilities;
@@ -114,187 +134,154 @@ export class Connection {
   readonly target: Target;
   /** Transactions begun. */
   transactions = 0;
-  readonly #session: Session;
+  readonly #wire: Wire;
   readonly #timeouts: Timeouts;
-  #ended = false;
-  #settle: ((error: NodemailerError) => void) | undefined;
+  #quitting = false;
 
-  constructor(session: Session, target: Target, timeouts: Timeouts) {
-    this.#session = session;
-    this.#timeouts = timeouts;
+  constructor(
+    wire: Wire,
+    target: Target,
+    session: { readonly capabilities: Capabilities; readonly secure: boolean; readonly timeouts: Timeouts },
+  ) {
+    this.#wire = wire;
+    this.#timeouts = session.timeouts;
     this.target = target;
     this.secure = session.secure;
-    this.capabilities = capabilitiesOf(session.lastServerResponse || '');
-    session.on('error', (error: Error) => {
-      this.#ended = true;
-      this.#settle?.(error);
-    });
-    session.on('end', () => {
-      this.#ended = true;
-      // After a 421 nodemailer closes first and then says why: let that be heard.
-      queueMicrotask(() => this.#settle?.(new Error('connection closed')));
-    });
+    this.capabilities = session.capabilities;
+    wire.setTimeout(session.timeouts.command);
+    wire.idle = true;
   }
 
   /** False once it is closed, or closing: no transaction may begin. */
   get usable(): boolean {
-    return !this.#ended && !this.#session.destroyed;
+    return !this.#quitting && this.#wire.ended === undefined;
   }
 
   /** One at a time. Never rejects. */
   async send(transaction: Transaction): Promise<TransactionResult> {
-    const session = this.#session;
-    this.transactions += 1;
-    session.transaction = transaction;
-    session.lastServerResponse = false;
-    // nodemailer notes in this object what became of each recipient, also where it then reports an error only.
-    const envelope: SMTPEnvelope & Partial<SMTPConnectionEnvelope> = {
-      from: transaction.mailFrom,
-      to: transaction.recipients.map(({ address }) => address),
-    };
-    let contentError: unknown;
-    const { promise, resolve } = Promise.withResolvers<{ error?: NodemailerError; response?: string }>();
-    this.#settle = (error) => resolve({ error });
-    const deadline = setTimeout(() => this.destroy(), this.#timeouts.transaction);
-
-    const content = this.#contentOf(transaction, (error) => {
-      contentError = error;
-      this.destroy();
-    });
-    session.send(envelope, content, (error, info) => {
-      resolve(error ? { error } : { response: info?.response ?? '' });
-    });
-    const { error, response } = await promise;
-    clearTimeout(deadline);
-    this.#settle = undefined;
-    this.#setTimeout(this.#timeouts.command);
-    const silent = session.lastServerResponse === false;
-
-    if (contentError !== undefined) return { replies: new Map(), untouched: false, contentError };
-    // Refused between MAIL and the dot, the transaction stays open on the server, and a second MAIL would be an error
-    // (RFC 5321 4.1.4).
-    if (this.usable && (error?.command === 'RCPT TO' || error?.command === 'DATA')) await this.#reset();
-    return this.#resultOf(transaction, { refusals: envelope.rejectedErrors ?? [], error, response, silent });
-  }
-
-  #resultOf(transaction: Transaction, { refusals, error, response, silent }: Answers): TransactionResult {
-    const { host } = this.target;
-    const answer = error ? replyOf(error, host) : parseReply(response ?? '', host);
-    const lost = error !== undefined && (answer === undefined || error.command === 'CONN');
-    // 421 to MAIL is about the connection (idle for too long, enough messages), not about the message.
-    const untouched = silent || (error?.command === MAIL && answer?.code === 421);
-    if (untouched) return { replies: new Map(), failure: failureOf(host, error, answer), untouched };
-
+    const wire = this.#wire;
     const replies = new Map<string, Reply>();
-    // Once MAIL is refused, 503s are all that the recipients pipelined behind it can get: they mean nothing.
-    for (const refusal of error?.command === MAIL ? [] : refusals) {
-      const reply = replyOf(refusal, host);
-      if (refusal.recipient && reply) replies.set(refusal.recipient, reply);
+    const progress = { touched: false };
+    this.transactions += 1;
+    wire.idle = false;
+    const deadline = setTimeout(() => wire.destroy('no end in time'), this.#timeouts.transaction);
+    try {
+      await this.#transact(transaction, replies, progress);
+      wire.idle = true;
+      if (wire.hasMore) wire.destroy('it said more than it was asked');
+      return { replies, untouched: false };
+    } catch (error) {
+      wire.destroy('closed by us');
+      if (error instanceof ContentError) return { replies: new Map(), untouched: false, contentError: error.cause };
+      const untouched = !progress.touched;
+      if (transaction.recipients.every(({ address }) => replies.has(address))) return { replies, untouched };
+      const reply = error instanceof Refusal ? error.reply : undefined;
+      const reason = error instanceof Error ? error.message : String(error);
+      return { replies, failure: new HostFailure('session', this.target.host, reason, reply), untouched };
+    } finally {
+      clearTimeout(deadline);
     }
-    const unanswered = transaction.recipients.filter(({ address }) => !replies.has(address));
-    if (unanswered.length > 0 && lost) return { replies, failure: failureOf(host, error, answer), untouched };
-    for (const { address } of unanswered) if (answer) replies.set(address, answer);
-    return { replies, untouched };
-  }
-
-  async #reset(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<Error | undefined>();
-    this.#settle = resolve;
-    this.#session.reset((error) => resolve(error ?? undefined));
-    if (await promise) this.destroy();
-    this.#settle = undefined;
   }
 
   /** Says QUIT and closes, within a bounded time. */
   quit(): void {
     if (!this.usable) return;
-    this.#ended = true;
-    this.#setTimeout(QUIT_MS);
-    this.#session.quit();
+    this.#quitting = true;
+    this.#wire.quit(QUIT_MS);
   }
 
   /** Closes at once. A transaction under way ends without an answer. */
   destroy(): void {
-    this.#ended = true;
-    this.#session.close();
-    this.#settle?.(new Error('closed by us'));
+    this.#wire.destroy('closed by us');
   }
 
-  #contentOf({ content }: Transaction, failed: (error: unknown) => void): Buffer | Readable {
-    if (Buffer.isBuffer(content)) {
-      // It is written as soon as DATA is taken, and nothing tells us: the longer time holds from here.
-      this.#setTimeout(this.#timeouts.finalDot);
-      return content;
+  /** Notes replies as they come, so that those before a failure stand. */
+  async #transact(
+    { mailFrom, mailParameters, recipients, content }: Transaction,
+    replies: Map<string, Reply>,
+    progress: { touched: boolean },
+  ): Promise<void> {
+    const { pipelining } = this.capabilities;
+    const mail = withParameters(`MAIL FROM:<${mailFrom}>`, mailParameters);
+    const rcpt = recipients.map(({ address, parameters }) => withParameters(`RCPT TO:<${address}>`, parameters));
+    if (pipelining) this.#wire.write(`${[mail, ...rcpt, 'DATA'].join(CRLF)}${CRLF}`);
+    const ask = (command: string): Promise<string> => {
+      if (!pipelining) this.#wire.write(command + CRLF);
+      return this.#reply();
+    };
+
+    // 421 to MAIL is about the connection (idle for too long, enough messages), not about the message.
+    const sender = await ask(mail);
+    progress.touched = true;
+    if (!isPositive(sender)) {
+      this.#note(replies, recipients, sender);
+      // What was pipelined behind it is answered all the same. Those answers (503) mean nothing.
+      if (pipelining) await this.#skip(recipients.length);
+      return;
     }
-    const stream = Readable.from(content(), { objectMode: false });
-    stream.once('error', failed);
-    stream.once('end', () => this.#setTimeout(this.#timeouts.finalDot));
-    return stream;
-  }
-
-  #setTimeout(ms: number): void {
-    const socket = this.#session._socket;
-    if (socket) socket.setTimeout(ms);
-  }
-}
-
-/** What nodemailer tells of a transaction. */
-interface Answers {
-  /** Of single recipients. */
-  readonly refusals: readonly NodemailerError[];
-  readonly error: NodemailerError | undefined;
-  /** To the final dot. */
-  readonly response: string | undefined;
-  /** The server said nothing at all. */
-  readonly silent: boolean;
-}
-
-/** SMTPConnection with the parameters of MAIL and RCPT that the transaction names, for each recipient its own. */
-class Session extends SMTPConnection {
-  transaction: Transaction | undefined;
-  #recipient = 0;
-  #starttls = false;
-
-  /** STARTTLS was said and TLS does not stand yet. */
-  get securing(): boolean {
-    return this.#starttls && !this.secure;
-  }
-
-  /** Every command goes through here; nodemailer's pinned version calls it so. */
-  _sendCommand(command: string, logged?: string): void {
-    if (command === 'STARTTLS') this.#starttls = true;
-    Reflect.apply(sendCommand, this, [this.#withParameters(command), logged]);
-  }
-
-  #withParameters(command: string): string {
-    if (command.startsWith('MAIL FROM:')) {
-      this.#recipient = 0;
-      // Parameters that nodemailer adds by itself (SMTPUTF8 for some addresses) give way to those of the transaction.
-      return join(command.slice(0, command.indexOf('>') + 1), this.transaction?.mailParameters);
+    for (const [index, recipient] of recipients.entries()) {
+      const reply = await ask(rcpt[index] ?? '');
+      if (!isPositive(reply)) this.#note(replies, [recipient], reply);
     }
-    if (!command.startsWith('RCPT TO:')) return command;
-    const recipient = this.transaction?.recipients[this.#recipient];
-    this.#recipient += 1;
-    return join(command, recipient?.parameters);
+    const open = recipients.filter(({ address }) => !replies.has(address));
+    if (open.length === 0) {
+      if (pipelining) await this.#skip(0);
+      return this.#reset();
+    }
+    const data = await ask('DATA');
+    if (!data.startsWith('354')) {
+      // 2xx would pass for a delivery of which nothing was sent.
+      this.#note(replies, open, isPositive(data) ? `451 4.5.0 DATA was answered ${data}` : data);
+      return this.#reset();
+    }
+    await this.#write(content);
+    this.#note(replies, open, await this.#reply());
+    this.#wire.setTimeout(this.#timeouts.command);
+  }
+
+  async #reply(): Promise<string> {
+    const reply = await this.#wire.reply();
+    if (reply.startsWith('421')) throw new Refusal(reply, this.target.host);
+    return reply;
+  }
+
+  /** Reads the answers to so many recipients and to DATA, none of whom takes the message. */
+  async #skip(recipients: number): Promise<void> {
+    for (let i = 0; i < recipients; i += 1) await this.#reply();
+    // RFC 2920 3.1: a server that wants content now is given none.
+    if (!(await this.#reply()).startsWith('354')) return;
+    this.#wire.write(`.${CRLF}`);
+    await this.#reply();
+  }
+
+  /**
+   * Refused between MAIL and the dot, the transaction stays open on the server, and a second MAIL would be an error
+   * (RFC 5321 4.1.4).
+   */
+  async #reset(): Promise<void> {
+    this.#wire.write(`RSET${CRLF}`);
+    if (!isPositive(await this.#reply())) this.destroy();
+  }
+
+  async #write(content: Transaction['content']): Promise<void> {
+    if (Buffer.isBuffer(content)) this.#wire.writeContent(content);
+    else {
+      try {
+        await this.#wire.streamContent(content());
+      } catch (cause) {
+        throw new ContentError('the content cannot be read', { cause });
+      }
+    }
+    this.#wire.setTimeout(this.#timeouts.finalDot);
+  }
+
+  #note(replies: Map<string, Reply>, recipients: Transaction['recipients'], text: string): void {
+    const reply = parseReply(text, this.target.host);
+    for (const { address } of recipients) replies.set(address, reply);
   }
 }
 
-const join = (command: string, parameters: readonly string[] = []): string =>
+const isPositive = (reply: string): boolean => reply.startsWith('2');
+
+const withParameters = (command: string, parameters: readonly string[]): string =>
   parameters.length > 0 ? `${command} ${parameters.join(' ')}` : command;
-
-function inherited(name: string): CallableFunction {
-  const method: unknown = Reflect.get(SMTPConnection.prototype, name);
-  if (typeof method !== 'function') throw new Error(`nodemailer's SMTPConnection has no ${name}`);
-  return method;
-}
-const sendCommand = inherited('_sendCommand');
-
-const MAIL = 'MAIL FROM';
-
-const replyOf = (error: NodemailerError, host: string): Reply | undefined =>
-  error.response ? parseReply(error.response, host) : undefined;
-
-const failureOf = (host: string, error: Error | undefined, reply: Reply | undefined): HostFailure =>
-  new HostFailure('session', host, reasonOf(error), reply);
-
-const reasonOf = (error: Error | undefined): string => error?.message || 'no reason given';

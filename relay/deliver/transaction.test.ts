@@ -4,8 +4,22 @@ import type { Envelope, Recipient } from '../spool/envelope.ts';
 import type { Capabilities } from './capabilities.ts';
 import { type Offer, planTransactions } from './transaction.ts';
 
-const ALL: Capabilities = { smtputf8: true, eightBitMime: true, dsn: true, size: {} };
-const NONE: Capabilities = { smtputf8: false, eightBitMime: false, dsn: false, size: undefined };
+const ALL: Capabilities = {
+  pipelining: true,
+  starttls: false,
+  smtputf8: true,
+  eightBitMime: true,
+  dsn: true,
+  size: {},
+};
+const NONE: Capabilities = {
+  pipelining: true,
+  starttls: false,
+  smtputf8: false,
+  eightBitMime: false,
+  dsn: false,
+  size: undefined,
+};
 
 const envelope: Envelope = {
   version: 1,
