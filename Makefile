@@ -8,7 +8,7 @@ SOURCES := {cli,crds,docs,examples,operator,relay,test}
 INSTALLED := node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format generate clean
+.PHONY: help install run test bench lint format generate clean
 # Options for another Node are none of the pinned one's business.
 unexport NODE_OPTIONS
 
@@ -32,6 +32,16 @@ test: install ## check and test everything
 	@sh test/prepare.sh
 	@$(MAKE) --no-print-directory lint
 	env -u CHASQUI_STATE $(NODE) --test --test-concurrency=2 --test-timeout=180000 '$(SOURCES)/**/*.test.ts'
+
+# Peers that are not installed are left out, and named; test/bench/install has them (as root, from apt and npm).
+bench: install ## compare with Postfix, Postfix+OpenDKIM and Haraka on this machine (minutes; quote ratios of one run)
+	@mkdir -p .cache/bench
+	PEERS=$${PEERS:-$(CURDIR)/.cache/bench/peers} test/bench/compare --relay-name chasqui \
+	  --relay-start '$(CURDIR)/test/bench/start plain' --relay-port 2525 --sizes 4096,102400 --reuse 0,1 \
+	  --peers postfix,haraka --out .cache/bench/plain.json
+	PEERS=$${PEERS:-$(CURDIR)/.cache/bench/peers} test/bench/compare --relay-name chasqui \
+	  --relay-start '$(CURDIR)/test/bench/start signed' --relay-port 2525 --sizes 4096 \
+	  --peers postfix-opendkim,haraka-dkim --expect-dkim --out .cache/bench/signed.json
 
 lint: install ## check format, style, types and dead code
 	$(BIN)/biome ci .
