@@ -3,29 +3,18 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
 import { Resolver } from 'node:dns/promises';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { at, Destination } from '../harness/destination.ts';
 import { dkimpyVerdicts, needsPython, pyspfResult } from '../harness/python.ts';
+import { freePorts } from '../harness/standalone.ts';
 
 const PROGRAM = join(import.meta.dirname, '../../bin/chasqui');
 const needsUnbound = {
   skip: !process.env.CI && spawnSync('unbound', ['-h']).error ? 'unbound is not installed' : needsPython.skip,
 };
-
-async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
-  await Promise.all(servers.map((server) => once(server, 'listening')));
-  const ports = servers.map((server) => {
-    const address = server.address();
-    return typeof address === 'object' && address !== null ? address.port : 0;
-  });
-  await Promise.all(servers.map((server) => once(server.close(), 'close')));
-  return ports;
-}
 
 const manifests = (submissions: number, monitoring: number, smarthost: number): string => `
 apiVersion: chasqui.dev/v1alpha1
@@ -287,7 +276,9 @@ auth-zone:
       return server;
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? error.code : undefined;
-      if (code !== 'ECONNREFUSED' && code !== 'ETIMEOUT') throw new Error(`${String(code)}: ${said.join('')}`);
+      if (code === 'ECONNREFUSED' || code === 'ETIMEOUT') continue;
+      server.kill('SIGKILL');
+      throw new Error(`${String(code)}: ${said.join('')}\n${readFileSync(join(folder, 'zone'), 'utf8')}`);
     }
   }
 }
