@@ -1,6 +1,7 @@
 /** The log: JSON lines on standard output, one per event of a message. */
 import { pino } from 'pino';
 import type { Observer } from './events.ts';
+import { linesByTurn } from './lines.ts';
 
 /** What the log can say; the metrics count the same events. */
 export function createLog(base: Readonly<Record<string, unknown>>, out: NodeJS.WritableStream): Observer {
@@ -11,7 +12,7 @@ export function createLog(base: Readonly<Record<string, unknown>>, out: NodeJS.W
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (level) => ({ level }) },
     },
-    out,
+    linesByTurn(out),
   );
   return {
     message(event) {

@@ -184,7 +184,8 @@ export class RelayServer extends SMTPServer {
   sessionTimeoutMs: number | undefined;
 
   constructor({ implicitTls, tls, limits, createDialogue }: RelayServerOptions) {
-    super({ ...tls, secure: implicitTls, logger: false, disableReverseLookup: true });
+    // Without a name it asks the system for one at each connection; ours is said by the dialogue.
+    super({ ...tls, name: 'relay', secure: implicitTls, logger: false, disableReverseLookup: true });
     this.createDialogue = createDialogue;
     this.#limit(limits);
   }
