@@ -1,6 +1,7 @@
 /** Makes every line end CRLF: a bare CR or LF would be read as a line end by some servers and not by others. */
 const CR = 0x0d;
 const LF = 0x0a;
+const HELD_CR = Buffer.from('\r');
 const CRLF = Buffer.from('\r\n');
 const NOTHING = Buffer.alloc(0);
 
@@ -10,27 +11,11 @@ export class LineEnds {
 
   /** The chunk with CRLF line ends; itself when there is nothing to mend, as in nearly all mail. */
   push(chunk: Buffer): Buffer {
-    if (!this.#pending && isClean(chunk)) return chunk;
-    // At worst a CR was held back and every byte is a bare line end.
-    const out = Buffer.allocUnsafe(2 * chunk.length + 2);
-    let to = 0;
-    let pending = this.#pending;
-    const endLine = () => {
-      out[to++] = CR;
-      out[to++] = LF;
-    };
-    for (const byte of chunk) {
-      if (pending) {
-        endLine();
-        pending = false;
-        if (byte === LF) continue;
-      }
-      if (byte === CR) pending = true;
-      else if (byte === LF) endLine();
-      else out[to++] = byte;
-    }
-    this.#pending = pending;
-    return out.subarray(0, to);
+    if (chunk.length === 0) return chunk;
+    const text = this.#pending ? Buffer.concat([HELD_CR, chunk]) : chunk;
+    this.#pending = text[text.length - 1] === CR;
+    const known = this.#pending ? text.subarray(0, -1) : text;
+    return isClean(known) ? known : mended(known);
   }
 
   /** What is still held back. */
@@ -41,13 +26,30 @@ export class LineEnds {
   }
 }
 
-/** Whether every CR is followed by LF and every LF follows a CR, within this chunk. */
-function isClean(chunk: Buffer): boolean {
-  let afterCr = false;
-  for (let at = 0; at < chunk.length; at++) {
-    const byte = chunk[at];
-    if ((byte === LF) !== afterCr) return false;
-    afterCr = byte === CR;
+/** Whether every CR is followed by LF and every LF follows a CR. By search: a loop over bytes takes twice the time. */
+function isClean(text: Buffer): boolean {
+  for (let at = 0; ; ) {
+    const lf = text.indexOf(LF, at);
+    const cr = text.indexOf(CR, at);
+    if (lf < 0) return cr < 0;
+    if (cr < at || cr !== lf - 1) return false;
+    at = lf + 1;
   }
-  return !afterCr;
+}
+
+function mended(text: Buffer): Buffer {
+  // At worst every byte is a bare line end.
+  const out = Buffer.allocUnsafe(2 * text.length);
+  let to = 0;
+  for (let at = 0; at < text.length; at++) {
+    const byte = text[at] ?? 0;
+    if (byte !== CR && byte !== LF) {
+      out[to++] = byte;
+      continue;
+    }
+    out[to++] = CR;
+    out[to++] = LF;
+    if (byte === CR && text[at + 1] === LF) at += 1;
+  }
+  return out.subarray(0, to);
 }
