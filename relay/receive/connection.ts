@@ -137,6 +137,13 @@ class RelayConnection extends SMTPConnection implements Channel {
     super.close();
   }
 
+  quit(): void {
+    this.#flush();
+    // With the reply in the kernel's hands there is nothing to wait for; TLS says its own good bye (RFC 8446 6.1).
+    if (this.secure || this._socket.writableLength > 0) super.close();
+    else this._socket.destroy();
+  }
+
   override _onClose(): void {
     super._onClose();
     clearTimeout(this.#lifetime);

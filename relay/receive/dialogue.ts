@@ -35,6 +35,8 @@ export interface Channel {
   startTls(): void;
   /** Ends the connection once the replies are out. */
   close(): void;
+  /** As close, for a client that has said QUIT: it sends nothing more (RFC 5321 4.1.1.10). */
+  quit(): void;
 }
 
 /** Takes the content of a message; a promise asks to wait with what follows, and never rejects. */
@@ -189,7 +191,7 @@ export class Dialogue {
         return this.#accept(250, '2.0.0', 'still here');
       case 'QUIT':
         this.#accept(221, '2.0.0', 'good bye');
-        this.#channel.close();
+        this.#channel.quit();
         return undefined;
       case 'VRFY':
         // RFC 5321 3.5.3: neither yes nor no, since addresses are nobody's business.
