@@ -29,6 +29,63 @@ test('the README has the two commands, links to the docs, and manifests that are
   for (const manifest of manifests) assert.deepEqual(validateManifest(manifest).problems, []);
 });
 
+test('the quickstart is these three manifests', () => {
+  const apiVersion = 'chasqui.dev/v1alpha1';
+  assert.deepEqual(loadAll(read('examples/quickstart/chasqui.yaml')), [
+    {
+      apiVersion,
+      kind: 'SmtpRelay',
+      metadata: { name: 'outbound' },
+      spec: {
+        hostname: 'relay.example.test',
+        replicas: 2,
+        listeners: [
+          { name: 'submission', protocol: 'Submission', port: 2587 },
+          { name: 'submissions', protocol: 'Submissions', port: 2465 },
+          {
+            name: 'local',
+            protocol: 'Submission',
+            port: 2525,
+            tls: 'Optional',
+            auth: { exemptNetworks: ['127.0.0.0/8'] },
+          },
+        ],
+        tls: { certificate: { ownCA: {} } },
+        egress: { addresses: ['192.0.2.10'] },
+        delivery: {
+          routes: [
+            {
+              match: { domains: ['*'] },
+              smarthosts: [{ host: '127.0.0.1', port: 2627, tls: { mode: 'Disabled' } }],
+            },
+          ],
+          retry: { schedule: ['1s', '2s', '4s'], expireAfter: '1m' },
+        },
+        monitoring: { port: 9465 },
+      },
+    },
+    {
+      apiVersion,
+      kind: 'MailDomain',
+      metadata: { name: 'example-test' },
+      spec: {
+        domain: 'example.test',
+        relayRefs: [{ name: 'outbound' }],
+        dkim: { algorithms: ['RSA2048', 'Ed25519'] },
+        spf: { all: 'Fail' },
+        dmarc: { policy: 'None', reportTo: ['postmaster@example.test'] },
+        dns: { publisher: 'Manual', verification: 'Disabled' },
+      },
+    },
+    {
+      apiVersion,
+      kind: 'SmtpUser',
+      metadata: { name: 'app' },
+      spec: { relayRef: { name: 'outbound' }, senders: ['*@example.test'], secret: { name: 'app-smtp' } },
+    },
+  ]);
+});
+
 test('make help lists what the README and CONTRIBUTING ask to run', () => {
   const help = execFileSync('make', ['--no-print-directory', 'help'], { cwd: ROOT, encoding: 'utf8' });
   const named = ['README.md', 'CONTRIBUTING.md'].flatMap((file) => [...read(file).matchAll(/(?:^|`)make ([a-z]+)/gm)]);
