@@ -103,12 +103,12 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   let listening = false;
   const status = async (): Promise<ReplicaStatus> => {
     const current = config.current();
+    // No reason to be unready: an unready pod holds up every rollout, here for as long as its mail waits. Clients are
+    // kept off by the greeting, 421, and by the operator, which decides whom they are sent to.
     const draining = ordinal >= current.replicas;
     const reasons = [
       ...(listening ? [] : ['not listening yet']),
       ...(stopping ? ['stopping'] : []),
-      // It greets 421: who asks whether to send clients here has to know.
-      ...(draining ? ['being drained'] : []),
       ...(monitoring.problem === undefined ? [] : [monitoring.problem]),
     ];
     return {

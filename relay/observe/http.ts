@@ -23,7 +23,7 @@ const plain = (code: number, text: string): Answer => ({ code, type: 'text/plain
 
 const LARGEST_LIST = 10_000;
 
-/** /metrics; /healthz: the process answers; /readyz: it takes mail, or why not. */
+/** /metrics; /healthz: the process answers; /readyz: it does its work, or why not. */
 export const monitoringHandler =
   (metrics: Metrics, status: () => Promise<ReplicaStatus>): Handler =>
   async (path) => {
