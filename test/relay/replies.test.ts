@@ -53,6 +53,12 @@ const DIALOGUES: readonly (readonly [what: string, listener: string, dialogue: s
     `${message('From: app@example.test, boss@evil.test\n\nx')}\nS: 550 5.7.1`,
   ],
   ['a forged Sender', 'submission', `${message('From: app@example.test\nSender: boss@evil.test\n\nx')}\nS: 550 5.7.1`],
+  ['a forged From of an exempt network', 'local', `${message('From: boss@evil.test\n\nx')}\nS: 550 5.7.1`],
+  [
+    'a forged Sender of an exempt network',
+    'local',
+    `${message('From: app@example.test\nSender: boss@evil.test\n\nx')}\nS: 550 5.7.1`,
+  ],
   ['two From fields', 'submission', `${message('From: app@example.test\nFrom: app@example.test\n\nx')}\nS: 550 5.6.0`],
   ['no From field', 'submission', `${message('Subject: x\n\nx')}\nS: 550 5.6.0`],
   ['a space before the colon', 'submission', `${message('From : app@example.test\n\nx')}\nS: 550 5.6.0`],
