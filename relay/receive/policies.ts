@@ -2,7 +2,7 @@
 import { parsePathAddress } from './address.ts';
 import type { HeaderField } from './header.ts';
 import type { Originator } from './originators.ts';
-import type { Policy, Rejection, Verdict } from './policy.ts';
+import { type Policy, type Rejection, reject, type Verdict } from './policy.ts';
 import { maySendAs } from './senders.ts';
 import type { SessionFacts } from './session.ts';
 
@@ -39,13 +39,6 @@ export interface HeaderFacts {
   readonly fields: readonly HeaderField[];
   readonly originators: readonly Originator[];
 }
-
-const reject = (code: number, enhanced: string, reason: string, text: string): Rejection => ({
-  code,
-  enhanced,
-  reason,
-  text,
-});
 
 export const BAD_SENDER = reject(553, '5.1.7', 'bad_sender_address', 'the sender is no mail address with a domain');
 export const BAD_RECIPIENT = reject(

@@ -12,6 +12,13 @@ export interface Rejection {
   readonly reason: string;
 }
 
+export const reject = (code: number, enhanced: string, reason: string, text: string): Rejection => ({
+  code,
+  enhanced,
+  reason,
+  text,
+});
+
 /** undefined accepts. */
 export type Verdict = Rejection | undefined;
 
