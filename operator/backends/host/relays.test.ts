@@ -27,7 +27,7 @@ test('a replica is given the arguments of its ordinal and nothing of our environ
   t.after(() => {
     delete process.env.SMTP_PASSWORD;
   });
-  const scene = new Scene(t);
+  const scene = new Scene(t, '127.0.0.2');
   await scene.relays.apply(group({ replicas: 2, ports: await freePorts(2) }));
   await scene.until('Ready Ready');
   const read = (name: string): unknown => JSON.parse(readFileSync(path.join(scene.spool(1), name), 'utf8'));
@@ -36,7 +36,8 @@ test('a replica is given the arguments of its ordinal and nothing of our environ
     ...['--config', path.join(scene.state, 'config/default/outbound')],
     ...['--spool', scene.spool(1), '--ordinal', '1'],
     ...['--admin', path.join(scene.state, 'run/default.outbound-1.sock')],
-    ...['--monitoring', '127.0.0.1', '--monitoring-offset', '1', '--supervised', '--listen-address', '127.0.0.1'],
+    // Metrics are for this machine alone, wherever mail is taken.
+    ...['--monitoring', '127.0.0.1', '--monitoring-offset', '1', '--supervised', '--listen-address', '127.0.0.2'],
     ...['--inherit', 'listener-0=4', '--inherit', 'listener-1=5'],
   ]);
   assert.equal((read('environment.json') as Record<string, string>).SMTP_PASSWORD, undefined);
