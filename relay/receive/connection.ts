@@ -140,8 +140,14 @@ class RelayConnection extends SMTPConnection implements Channel {
   quit(): void {
     this.#flush();
     // With the reply in the kernel's hands there is nothing to wait for; TLS says its own good bye (RFC 8446 6.1).
-    if (this.secure || this._socket.writableLength > 0) super.close();
-    else this._socket.destroy();
+    if (this.secure || this._socket.writableLength > 0) {
+      super.close();
+      return;
+    }
+    // What the client sent behind it is not for us to do.
+    if (this.#input) this.#input.isClosed = true;
+    this._closing = true;
+    this._socket.destroy();
   }
 
   override _onClose(): void {
