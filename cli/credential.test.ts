@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { SmtpUser } from '../crds/smtpuser.ts';
+import * as manifests from '../test/harness/manifests.ts';
 import { chooseUser, credentialOf, defaultSender } from './credential.ts';
 
 const user = (
@@ -11,13 +12,7 @@ const user = (
   namespace = 'default',
   more: Partial<Pick<SmtpUser, 'status'>> = {},
   senders = ['*@example.test'],
-): SmtpUser => ({
-  apiVersion: 'chasqui.dev/v1alpha1',
-  kind: 'SmtpUser',
-  metadata: { name, namespace, uid: 'u', generation: 1, creationTimestamp: '2026-01-01T00:00:00Z' },
-  spec: { relayRef: { name: 'outbound' }, senders, secret: {} },
-  ...more,
-});
+): SmtpUser => manifests.user(name, { senders }, { namespace }, more.status);
 
 test('the only user needs no name', () => assert.equal(chooseUser([user('app')], undefined).metadata.name, 'app'));
 

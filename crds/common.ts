@@ -55,6 +55,12 @@ export const port = (description: string, fallback?: number) =>
     ...(fallback === undefined ? {} : { default: fallback }),
   });
 
+export const network = Type.String({
+  description: 'A network in CIDR notation, such as 10.0.0.0/8 or fd00::/8.',
+  maxLength: 43,
+  pattern: '^[0-9a-fA-F:.]+/[0-9]{1,3}$',
+});
+
 /** One of our own words, in PascalCase. A string enum, since a structural schema allows no bare one. */
 export const oneOf = <Value extends string>(
   values: Value[],

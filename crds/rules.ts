@@ -140,6 +140,11 @@ const sendersAreAddresses: Rule<KindTypes['SmtpUser']['spec']> = ({ senders }) =
     ),
   );
 
+const allowedNetworksAreNetworks: Rule<KindTypes['SmtpUser']['spec']> = ({ allowedNetworks }) =>
+  allowedNetworks.flatMap((network, index) =>
+    when(!isNetwork(network), `.allowedNetworks[${index}]`, `${network} is no network, such as 10.0.0.0/8 or fd00::/8`),
+  );
+
 const RULES: { readonly [Kind in KindName]: RulesOf<Kind> } = {
   SmtpRelay: [
     listenerPortsAreUnique,
@@ -156,7 +161,7 @@ const RULES: { readonly [Kind in KindName]: RulesOf<Kind> } = {
     messageSizeFits,
   ],
   MailDomain: [ttlIsWholeSeconds],
-  SmtpUser: [sendersAreAddresses],
+  SmtpUser: [sendersAreAddresses, allowedNetworksAreNetworks],
 };
 
 /** What the rules of a kind say about a spec that fits its schema. */

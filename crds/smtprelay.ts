@@ -3,12 +3,6 @@ import Type from 'typebox';
 import * as common from './common.ts';
 import type { KindDefinition, Resource } from './resource.ts';
 
-const network = Type.String({
-  description: 'A network in CIDR notation, such as 10.0.0.0/8 or fd00::/8.',
-  maxLength: 43,
-  pattern: '^[0-9a-fA-F:.]+/[0-9]{1,3}$',
-});
-
 const Listener = Type.Object(
   {
     name: common.objectName('Name of the listener, unique in this relay.', 15),
@@ -21,7 +15,7 @@ const Listener = Type.Object(
       default: 'Required',
     }),
     auth: common.section('Who must authenticate.', {
-      exemptNetworks: Type.Array(network, {
+      exemptNetworks: Type.Array(common.network, {
         description: 'Clients of these networks need no AUTH; they may send as the MailDomains of the relay.',
         maxItems: 32,
         default: [],

@@ -3,6 +3,8 @@ import Type from 'typebox';
 import * as common from './common.ts';
 import type { KindDefinition, Resource } from './resource.ts';
 
+const recipients = (description: string) => Type.Optional(Type.Integer({ description, minimum: 1, maximum: 1e9 }));
+
 export const SmtpUserSpec = Type.Object(
   {
     relayRef: Type.Object(
@@ -32,6 +34,23 @@ export const SmtpUserSpec = Type.Object(
           pattern: '^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$',
         }),
       ),
+    }),
+    quota: common.section(
+      'How much the user may send through all replicas together; what is over is refused for the time being.',
+      {
+        recipientsPerHour: recipients('Recipients of messages taken within any hour.'),
+        recipientsPerDay: recipients('Recipients of messages taken within any 24 hours.'),
+      },
+    ),
+    allowedNetworks: Type.Array(common.network, {
+      description: 'Networks the user may send from; none: from anywhere.',
+      maxItems: 32,
+      default: [],
+      'x-kubernetes-list-type': 'set',
+    }),
+    suspended: Type.Boolean({
+      description: 'The user may not send for now; its credential and its queued mail stay.',
+      default: false,
     }),
   },
   { description: 'What the user may do.' },

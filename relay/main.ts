@@ -14,6 +14,7 @@ import { adminHandler, monitoringHandler, serveHttp } from './observe/http.ts';
 import { createLog } from './observe/log.ts';
 import { createMetrics } from './observe/metrics.ts';
 import { serveMonitoring } from './observe/monitoring.ts';
+import { Quotas } from './receive/quotas.ts';
 import { createReceiver } from './receive/receiver.ts';
 import { createDsn } from './report/create-dsn.ts';
 import { createSigner } from './sign/dkim.ts';
@@ -91,6 +92,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     config,
     spool,
     observer,
+    quotas: new Quotas(await spool.usage(), ordinal, now),
     router,
     nullMx: (domain) => hasNullMx(dns, domain, NULL_MX_WAIT_MS),
     onAccepted: (accepted) => deliverer.enqueue(accepted),

@@ -11,9 +11,10 @@ import { domainDocument, judgeKeys, keySlots } from '../maildomain/dkim-keys.ts'
 import { type DomainWorld, isAccepted } from '../maildomain/policies.ts';
 import { type Judgement, setConditions, timestamp } from '../runtime/conditions.ts';
 import type { Clock, Controller, Plan, World } from '../runtime/plan.ts';
-import { readVerifier, userDocument } from '../smtpuser/credential.ts';
+import { readVerifier } from '../smtpuser/credential.ts';
 import { verifierName } from '../smtpuser/names.ts';
 import { judgeUser } from '../smtpuser/policies.ts';
+import { userDocument } from '../smtpuser/user-document.ts';
 import { caSecretName, certificateSecretName, planCertificates } from './certificates.ts';
 import { draining, queueHealthy, relayReady, replicaStatus } from './conditions.ts';
 import { judgeRelay } from './policies.ts';

@@ -19,12 +19,12 @@ import {
   type Endpoint,
   endpointListener,
   readVerifier,
-  userDocument,
   verifierRecipe,
   verifies,
 } from './credential.ts';
 import { credentialName, usernameOf, verifierName } from './names.ts';
 import { judgeUser, senderDomain } from './policies.ts';
+import { userDocument } from './user-document.ts';
 
 export interface ObservedUser {
   readonly user: SmtpUser;

@@ -8,12 +8,10 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import type { SmtpRelay } from '../../crds/smtprelay.ts';
 import type { SmtpUser } from '../../crds/smtpuser.ts';
-import type { UserDocument } from '../../relay/config/documents.ts';
 import type { Secret } from '../backend.ts';
 import { ownerOf, ownership } from '../runtime/ownership.ts';
 import type { SecretRecipe } from '../runtime/plan.ts';
 import { credentialName, usernameOf, verifierName } from './names.ts';
-import { grantedSenders } from './policies.ts';
 import { makeVerifier, type Verifier } from './scram.ts';
 
 export const CREDENTIAL = 'credential';
@@ -123,10 +121,3 @@ export const verifies = (secret: Secret, password: string): boolean =>
 
 const digest = (password: string, salt: string): string =>
   createHmac('sha256', Buffer.from(salt, 'base64')).update(password).digest('base64');
-
-/** What relays are told of the user. */
-export const userDocument = (user: SmtpUser, verifier: Verifier): UserDocument => ({
-  username: usernameOf(user),
-  senders: grantedSenders(user),
-  verifier,
-});

@@ -134,6 +134,17 @@ export const UserDocument = Type.Object({
     storedKey: Type.String({ minLength: 1 }),
     serverKey: Type.String({ minLength: 1 }),
   }),
+  /** Of the whole relay: each replica takes its share (receive/quotas). */
+  quota: Type.Optional(
+    Type.Object({
+      recipientsPerHour: Type.Optional(Type.Integer({ minimum: 1 })),
+      recipientsPerDay: Type.Optional(Type.Integer({ minimum: 1 })),
+    }),
+  ),
+  /** It may not send for now. */
+  suspended: Type.Optional(Type.Boolean()),
+  /** CIDR networks that it may send from; absent: from anywhere. */
+  allowedNetworks: Type.Optional(Type.Array(Type.String())),
 });
 export type UserDocument = Type.Static<typeof UserDocument>;
 

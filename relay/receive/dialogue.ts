@@ -11,8 +11,20 @@ import { type PathArgument, parsePathArgument } from './command.ts';
 import type { Crowd } from './crowd.ts';
 import { IncomingMessage } from './message.ts';
 import { clientNetwork, exemptingNetwork } from './networks.ts';
-import { AUTH, BAD_RECIPIENT, BAD_SENDER, COMMAND, CONNECT, MAIL, RCPT, RCPT_DOMAIN } from './policies.ts';
+import {
+  AUTH,
+  BAD_RECIPIENT,
+  BAD_SENDER,
+  COMMAND,
+  CONNECT,
+  MAIL,
+  RCPT,
+  RCPT_DOMAIN,
+  RCPT_QUOTA,
+  USER,
+} from './policies.ts';
 import { judge, type Rejection } from './policy.ts';
+import type { UsedUp } from './quotas.ts';
 import type { ReceiverOptions } from './receiver.ts';
 import * as replies from './replies.ts';
 import { type Exchange, MECHANISMS } from './sasl.ts';
@@ -148,7 +160,7 @@ export class Dialogue {
   secured(): void {
     this.#facts = undefined;
     this.#helo = '';
-    this.#transaction = undefined;
+    this.#endTransaction();
   }
 
   /** The connection is gone. */
@@ -157,6 +169,7 @@ export class Dialogue {
     this.#client = undefined;
     this.#message?.abort();
     this.#message = undefined;
+    this.#endTransaction();
   }
 
   #command(text: string): Promise<void> | undefined {
@@ -185,7 +198,7 @@ export class Dialogue {
       case 'DATA':
         return this.#data(argument);
       case 'RSET':
-        this.#transaction = undefined;
+        this.#endTransaction();
         return this.#accept(250, '2.0.0', 'nothing is being sent');
       case 'NOOP':
         return this.#accept(250, '2.0.0', 'still here');
@@ -218,7 +231,7 @@ export class Dialogue {
     this.#helo = argument;
     this.#extended = extended;
     // RFC 5321 4.1.4: as RSET.
-    this.#transaction = undefined;
+    this.#endTransaction();
     const { hostname, limits } = this.#session().config.settings;
     this.#channel.reply(250, hostname, ...(extended ? this.#extensions(limits.messageSizeBytes) : []));
     return undefined;
@@ -281,15 +294,19 @@ export class Dialogue {
   async #checkPassword(mechanism: string, credentials: { username: string; password: string }): Promise<void> {
     const { authenticator, delay } = this.#options;
     const client = clientNetwork(this.#channel.clientAddress);
+    const { username } = credentials;
     const result = await authenticator.check(this.#session().config.users, { client, ...credentials });
     if (result === 'rejected' || result === 'limited') await delay(authenticator.delayMs(client));
-    this.#authenticated(mechanism, credentials.username, result);
+    const verdict = result === 'accepted' ? judge(USER, { ...this.#session(), user: username }) : undefined;
+    if (verdict === undefined) return this.#authenticated(mechanism, username, result);
+    // Told only to who knows the password.
+    this.#countAuth(mechanism, 'rejected');
+    this.#refuse('auth', verdict);
   }
 
   #authenticated(mechanism: string, username: string, result: AuthResult): undefined {
-    const { observer, listener } = this.#options;
     const accepted = result === 'accepted';
-    observer.session({ event: 'auth', listener, mechanism, result: accepted ? 'accepted' : 'rejected' });
+    this.#countAuth(mechanism, accepted ? 'accepted' : 'rejected');
     if (accepted) {
       this.#facts = undefined;
       this.#user = username;
@@ -299,6 +316,11 @@ export class Dialogue {
     this.#authFailures += 1;
     if (this.#authFailures >= AUTH_FAILURES) return this.#refuse('auth', replies.TOO_MANY_AUTH_FAILURES);
     return this.#refuse('auth', result === 'limited' ? replies.AUTH_LIMITED : replies.WRONG_CREDENTIALS);
+  }
+
+  #countAuth(mechanism: string, result: 'accepted' | 'rejected'): void {
+    const { observer, listener } = this.#options;
+    observer.session({ event: 'auth', listener, mechanism, result });
   }
 
   #mail(argument: string): undefined {
@@ -333,6 +355,11 @@ export class Dialogue {
     const verdict = judge(RCPT, { session: this.#session(), ...parsed, smtputf8, recipients: others });
     if (verdict || address === undefined) return this.#refuse('rcpt', verdict ?? BAD_RECIPIENT, about);
     const accept = () => {
+      // The client left while the DNS was asked: nothing is granted to what has ended.
+      if (this.#transaction !== transaction) return undefined;
+      const usedUp = recipients.has(address.text) ? undefined : this.#takeFromQuota();
+      const verdict = judge(RCPT_QUOTA, { usedUp });
+      if (verdict) return this.#refuse('rcpt', verdict, about);
       recipients.add(address.text);
       return this.#accept(250, '2.1.5', 'recipient ok');
     };
@@ -341,6 +368,23 @@ export class Dialogue {
       const verdict = judge(RCPT_DOMAIN, { nullMx });
       return verdict ? this.#refuse('rcpt', verdict, about) : accept();
     });
+  }
+
+  /** Room for a recipient in the quota of the user, or the limit that has none. */
+  #takeFromQuota(): UsedUp | undefined {
+    if (this.#user === undefined) return undefined;
+    const { users, replicas } = this.#session().config;
+    return this.#options.quotas.take(this.#user, users.get(this.#user)?.quota, replicas);
+  }
+
+  #endTransaction(): void {
+    if (this.#transaction) this.#giveBack(this.#transaction);
+    this.#transaction = undefined;
+  }
+
+  /** What was granted to it; of a message that was taken, the spool has counted the recipients. */
+  #giveBack({ recipients }: OpenTransaction): void {
+    if (this.#user !== undefined) this.#options.quotas.giveBack(this.#user, recipients.size);
   }
 
   /** Whether mail goes to the MX of the domain: its destination is the domain itself then (deliver/router). */
@@ -373,18 +417,20 @@ export class Dialogue {
     return undefined;
   }
 
-  async #endOfData(message: IncomingMessage, { mailFrom }: OpenTransaction): Promise<void> {
+  async #endOfData(message: IncomingMessage, transaction: OpenTransaction): Promise<void> {
     // The client left while the last of it was written: it was told nothing, and nothing is kept.
     if (this.#message !== message) return;
     this.#message = undefined;
     this.#transaction = undefined;
     try {
       const result = await message.end();
-      if ('code' in result) return this.#refuse('data', result, { mailFrom });
+      if ('code' in result) return this.#refuse('data', result, { mailFrom: transaction.mailFrom });
       this.#errors = 0;
       return this.#accept(250, '2.6.0', `queued as ${result.queueId}`);
     } catch (error) {
       return this.#failed(error);
+    } finally {
+      this.#giveBack(transaction);
     }
   }
 

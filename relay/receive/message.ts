@@ -17,7 +17,7 @@ export interface Transaction {
   readonly recipients: ReadonlySet<string>;
 }
 
-export type MessageOptions = Pick<ReceiverOptions, 'spool' | 'observer' | 'router' | 'onAccepted' | 'now'>;
+export type MessageOptions = Pick<ReceiverOptions, 'spool' | 'observer' | 'quotas' | 'router' | 'onAccepted' | 'now'>;
 
 export class IncomingMessage {
   readonly #options: MessageOptions;
@@ -61,11 +61,14 @@ export class IncomingMessage {
       await this.#intake.abort();
       return content;
     }
-    const { observer, onAccepted } = this.#options;
+    const { observer, quotas, onAccepted } = this.#options;
     const recipients = [...this.#transaction.recipients];
     const envelope = this.#envelope(content);
+    const user = this.#session.user === undefined ? undefined : this.#session.config.users.get(this.#session.user);
+    const usage = user && quotas.usage(user, recipients.length);
     try {
-      const accepted = await this.#intake.commit(envelope, this.#deliveries(recipients));
+      const accepted = await this.#intake.commit(envelope, this.#deliveries(recipients), usage);
+      if (usage) quotas.count(usage);
       observer.message({ event: 'received', queueId: accepted.queueId, envelope, recipients });
       onAccepted(accepted);
       return accepted;

@@ -1,8 +1,10 @@
 /** All policies, stage by stage, in the order in which they run. */
 import { parsePathAddress } from './address.ts';
 import type { HeaderField } from './header.ts';
+import { networkOf } from './networks.ts';
 import type { Originator } from './originators.ts';
-import { type Policy, type Rejection, reject, type Verdict } from './policy.ts';
+import { judge, type Policy, type Rejection, reject, type Verdict } from './policy.ts';
+import type { UsedUp } from './quotas.ts';
 import { maySendAs } from './senders.ts';
 import type { SessionFacts } from './session.ts';
 
@@ -104,9 +106,21 @@ function isAuthenticated({ session }: MailCommand): Verdict {
 }
 
 /** A user that was removed meanwhile may not go on in an open session. */
-function isStillAUser({ session }: MailCommand): Verdict {
-  if (session.user === undefined || session.config.users.has(session.user)) return undefined;
+function isStillAUser({ user, config }: SessionFacts): Verdict {
+  if (user === undefined || config.users.has(user)) return undefined;
   return reject(535, '5.7.8', 'user_removed', 'this user is no longer known');
+}
+
+function userIsNotSuspended({ user, config }: SessionFacts): Verdict {
+  if (user === undefined || !config.users.get(user)?.suspended) return undefined;
+  return reject(535, '5.7.8', 'user_suspended', 'this user is suspended');
+}
+
+/** A password that was stolen is of no use elsewhere. */
+function userIsInItsNetworks({ user, config, clientAddress }: SessionFacts): Verdict {
+  const networks = user === undefined ? undefined : config.users.get(user)?.allowedNetworks;
+  if (networks === undefined || networkOf(networks, clientAddress) !== undefined) return undefined;
+  return reject(550, '5.7.1', 'network_not_allowed', `this user may not send from ${clientAddress}`);
 }
 
 /** What EHLO offers and no more (RFC 5321 4.1.1.11), with values as their RFCs have them. */
@@ -177,6 +191,18 @@ function domainTakesMail({ nullMx }: { readonly nullMx: boolean }): Verdict {
   return nullMx ? reject(556, '5.1.10', 'null_mx', 'the domain of this recipient takes no mail') : undefined;
 }
 
+/** Judged after everything else, so that only recipients that are taken use it up. */
+function quotaIsLeft({ usedUp }: { readonly usedUp: UsedUp | undefined }): Verdict {
+  if (usedUp === undefined) return undefined;
+  const { recipients, per } = usedUp;
+  return reject(
+    450,
+    '4.7.1',
+    'quota_used_up',
+    `your quota of ${recipients} recipients per ${per} is used up, try later`,
+  );
+}
+
 const ambiguous = (text: string): Rejection => reject(550, '5.6.0', 'ambiguous_header', text);
 
 /** Lines whose field other readers would find elsewhere, or not at all. */
@@ -240,11 +266,14 @@ export const COMMAND: readonly Policy<SessionFacts>[] = [sessionGoesOn];
 
 export const AUTH: readonly Policy<SessionFacts>[] = [authIsUnderTls, saidHello, isNotAuthenticated];
 
+/** Of a user whose password was right; asked again at each MAIL, since an open session obeys edits. */
+export const USER: readonly Policy<SessionFacts>[] = [isStillAUser, userIsNotSuspended, userIsInItsNetworks];
+
 export const MAIL: readonly Policy<MailCommand>[] = [
   isSecured,
   isAuthenticated,
   ({ session }) => saidHello(session),
-  isStillAUser,
+  ({ session }) => judge(USER, session),
   mailParametersAreKnown,
   fitsSize,
   senderIsAddress,
@@ -254,6 +283,8 @@ export const MAIL: readonly Policy<MailCommand>[] = [
 export const RCPT: readonly Policy<RcptCommand>[] = [rcptParametersAreKnown, recipientIsAddress, listIsNotFull];
 
 export const RCPT_DOMAIN: readonly Policy<{ readonly nullMx: boolean }>[] = [domainTakesMail];
+
+export const RCPT_QUOTA: readonly Policy<{ readonly usedUp: UsedUp | undefined }>[] = [quotaIsLeft];
 
 export const HEADER: readonly Policy<HeaderFacts>[] = [
   fieldsAreClear,

@@ -7,11 +7,13 @@ import { Authenticator } from './authenticator.ts';
 import { RelayServer, type TlsSettings } from './connection.ts';
 import { Crowd } from './crowd.ts';
 import { Dialogue } from './dialogue.ts';
+import type { Quotas } from './quotas.ts';
 
 export interface ReceiverOptions {
   readonly config: ConfigSource;
   readonly spool: Pick<Spool, 'open'>;
   readonly observer: Observer;
+  readonly quotas: Quotas;
   readonly router: Router;
   /** Whether a domain says that it takes no mail (RFC 7505); asked only where its mail goes to its MX. */
   readonly nullMx: (domain: string) => Promise<boolean>;

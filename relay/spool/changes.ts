@@ -3,6 +3,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { LaneKey } from './lanes.ts';
 import type { Change, Committed, NewMessage, StoredOutcome } from './requests.ts';
 import { contentCrc, deliveryCrc, deliveryRow, integerOf, type MessageRow, messageCrc, textOf } from './rows.ts';
+import type { UsageTable } from './usage.ts';
 
 /** What a change did, to be acted on once it is committed. */
 export interface Applied {
@@ -35,6 +36,7 @@ class Effects implements Applied {
 }
 
 export class Changes {
+  readonly #usage: UsageTable;
   readonly #insertMessage: StatementSync;
   readonly #insertBody: StatementSync;
   readonly #insertDelivery: StatementSync;
@@ -50,7 +52,9 @@ export class Changes {
   /** Gaps that a rolled back change leaves do no harm. */
   #nextDelivery: number;
 
-  constructor(db: DatabaseSync) {
+  /** @param usage where what quotas count is counted */
+  constructor(db: DatabaseSync, usage: UsageTable) {
+    this.#usage = usage;
     this.#insertMessage = db.prepare(
       `INSERT INTO message (id, first_delivery, deliveries, envelope, file_bytes, file_crc, crc)
        VALUES (?, ?, ?, ?, ?, ?, ?)`,
@@ -84,6 +88,7 @@ export class Changes {
     switch (change.kind) {
       case 'accept':
         this.#accept(change.message, effects);
+        if (change.usage) this.#usage.add(change.usage);
         break;
       case 'record':
         for (const outcome of change.outcomes) this.#record(outcome, effects);

@@ -7,6 +7,7 @@ import { type Applied, Changes } from './changes.ts';
 import { openDatabase } from './database.ts';
 import { GroupCommit } from './group.ts';
 import type { Change } from './requests.ts';
+import { UsageTable } from './usage.ts';
 
 async function databaseFor(t: TestContext) {
   const folder = mkdtempSync(path.join(tmpdir(), 'group-'));
@@ -25,7 +26,11 @@ async function databaseFor(t: TestContext) {
 
 function accept(id: number, bytes = 10): Change {
   const deliveries = [{ destination: 'one.test', recipients: '[]' }];
-  return { kind: 'accept', message: { id, envelope: '{}', sender: '', body: new Uint8Array(bytes), deliveries } };
+  return {
+    kind: 'accept',
+    usage: undefined,
+    message: { id, envelope: '{}', sender: '', body: new Uint8Array(bytes), deliveries },
+  };
 }
 
 function finish(delivery: number): Change {
@@ -38,7 +43,7 @@ const verdicts = (outcomes: ReturnType<GroupCommit['run']>) =>
 
 test('a change that fails half way takes back its own half and nothing else', async (t) => {
   const { db, rows } = await databaseFor(t);
-  const group = new GroupCommit(db, new Changes(db));
+  const group = new GroupCommit(db, new Changes(db, new UsageTable(db, 0)));
   const halfWay: Change = {
     kind: 'record',
     outcomes: [],
@@ -51,7 +56,7 @@ test('a change that fails half way takes back its own half and nothing else', as
 
 test('wherever a change breaks off, all of it is there or nothing', async (t) => {
   const { db, rows } = await databaseFor(t);
-  const real = new Changes(db);
+  const real = new Changes(db, new UsageTable(db, 0));
   const setUp = new GroupCommit(db, real).run([accept(1), accept(2)]);
   assert.deepEqual(verdicts(setUp), ['ok', 'ok']);
   const breaking = {
@@ -70,7 +75,7 @@ test('wherever a change breaks off, all of it is there or nothing', async (t) =>
 
 test('a disk too full for new mail still takes the outcomes of its group', async (t) => {
   const { db, rows } = await databaseFor(t);
-  const group = new GroupCommit(db, new Changes(db));
+  const group = new GroupCommit(db, new Changes(db, new UsageTable(db, 0)));
   assert.deepEqual(verdicts(group.run([accept(1), accept(2)])), ['ok', 'ok']);
   const pages = Number(Object.values(db.prepare('PRAGMA page_count').get() ?? {})[0]);
   db.exec(`PRAGMA max_page_count = ${pages}`);

@@ -4,7 +4,7 @@ import { IN_ROW_BYTES } from './bodies.ts';
 import type { BodyWriter } from './body-file.ts';
 import type { Envelope } from './envelope.ts';
 import type { BodyFileInfo } from './rows.ts';
-import { type Accepted, type Intake, type NewDelivery, SpoolUnavailable } from './spool.ts';
+import { type Accepted, type Intake, type NewDelivery, SpoolUnavailable, type Usage } from './spool.ts';
 import { CommitInDoubt } from './thread.ts';
 
 /** Commits a message whose body is in a buffer of its own, or durable in its file. */
@@ -12,6 +12,7 @@ export type CommitMessage = (
   body: Uint8Array<ArrayBuffer> | BodyFileInfo,
   envelope: Envelope,
   deliveries: readonly NewDelivery[],
+  usage: Usage | undefined,
 ) => Promise<Accepted>;
 
 export class SpoolIntake implements Intake {
@@ -45,18 +46,18 @@ export class SpoolIntake implements Intake {
     return this.#append(this.#takeChunks());
   }
 
-  async commit(envelope: Envelope, deliveries: readonly NewDelivery[]): Promise<Accepted> {
+  async commit(envelope: Envelope, deliveries: readonly NewDelivery[], usage?: Usage): Promise<Accepted> {
     this.#end();
     if (!this.#writing) {
       const body = this.#takeChunks();
-      return this.#commitMessage(body, envelope, deliveries);
+      return this.#commitMessage(body, envelope, deliveries, usage);
     }
     await this.#writing;
     try {
       if (this.#failure) throw this.#failure;
       if (!this.#writer) throw new SpoolUnavailable(`message ${this.queueId} has no file`);
       const info = await this.#bodies.finish(this.#writer);
-      return await this.#commitMessage(info, envelope, deliveries);
+      return await this.#commitMessage(info, envelope, deliveries, usage);
     } catch (error) {
       // A row that may be on disk keeps its body. Where there is none after all, the next opening removes the file.
       if (this.#writer && !(error instanceof CommitInDoubt)) await this.#bodies.discard(this.#writer);

@@ -19,6 +19,7 @@ import {
   type Spool,
   type SpoolStats,
   SpoolUnavailable,
+  type Usage,
 } from './spool.ts';
 import { type Log, RESERVED_IDS } from './storage.ts';
 import { CommitInDoubt, WriterThread } from './thread.ts';
@@ -67,8 +68,8 @@ class ThreadedSpool implements Spool {
 
   open(): Intake {
     const id = this.#allocate();
-    return new SpoolIntake(formatQueueId(this.spoolId, id), id, this.#bodies, (body, envelope, deliveries) =>
-      this.#accept(id, body, envelope, deliveries),
+    return new SpoolIntake(formatQueueId(this.spoolId, id), id, this.#bodies, (body, envelope, deliveries, usage) =>
+      this.#accept(id, body, envelope, deliveries, usage),
     );
   }
 
@@ -146,6 +147,10 @@ class ThreadedSpool implements Spool {
     return this.#thread.request<'stats'>({ kind: 'stats' });
   }
 
+  usage(): Promise<readonly Usage[]> {
+    return this.#thread.request<'usage'>({ kind: 'usage' });
+  }
+
   async close(): Promise<void> {
     await this.#thread.close();
     await this.#bodies.close();
@@ -175,9 +180,10 @@ class ThreadedSpool implements Spool {
     body: NewMessage['body'],
     envelope: Envelope,
     deliveries: readonly NewDelivery[],
+    usage: Usage | undefined,
   ): Promise<Accepted> {
     const message = newMessage(id, body, envelope, deliveries);
-    const { firstDeliveries, bodies } = await this.#thread.request<'accept'>({ kind: 'accept', message });
+    const { firstDeliveries, bodies } = await this.#thread.request<'accept'>({ kind: 'accept', message, usage });
     const data = body instanceof Uint8Array ? bufferOver(elementOf(bodies, 0)) : this.#bodies.content(id, body);
     return this.#accepted(id, data, envelope, deliveries, elementOf(firstDeliveries, 0));
   }

@@ -1,6 +1,6 @@
 /** What the spool's main-thread side and its writer thread say to each other. */
 import type { BodyFileInfo } from './rows.ts';
-import type { Lane, SpoolStats } from './spool.ts';
+import type { Lane, SpoolStats, Usage } from './spool.ts';
 
 /** A message to commit, in the form in which it is stored: JSON is made on the sending side, once. */
 export interface NewMessage {
@@ -23,7 +23,7 @@ export interface StoredOutcome {
 
 /** Changes: they share the transaction of their group, and are answered after its COMMIT. */
 export type Change =
-  | { readonly kind: 'accept'; readonly message: NewMessage }
+  | { readonly kind: 'accept'; readonly message: NewMessage; readonly usage: Usage | undefined }
   | { readonly kind: 'record'; readonly outcomes: readonly StoredOutcome[]; readonly spawned: readonly NewMessage[] }
   | { readonly kind: 'park'; readonly deliveries: readonly number[]; readonly dueMs: number }
   | { readonly kind: 'reserve'; readonly upToId: number };
@@ -41,7 +41,8 @@ export type Question =
   | { readonly kind: 'read'; readonly id: number }
   | { readonly kind: 'list'; readonly limit: number }
   | { readonly kind: 'show'; readonly id: number }
-  | { readonly kind: 'stats' };
+  | { readonly kind: 'stats' }
+  | { readonly kind: 'usage' };
 
 /** Sent last: everything before it is committed, then the database is closed. */
 export interface CloseRequest {
@@ -90,6 +91,7 @@ export interface Answers {
   readonly list: readonly StoredMessage[];
   readonly show: StoredMessage | undefined;
   readonly stats: SpoolStats;
+  readonly usage: readonly Usage[];
   readonly close: undefined;
 }
 

@@ -40,6 +40,14 @@ export interface Accepted {
   readonly deliveries: readonly QueuedDelivery[];
 }
 
+/** Recipients of messages of one sender that were accepted in one slot of time, where a quota counts them (usage.ts). */
+export interface Usage {
+  /** User name. */
+  readonly sender: string;
+  readonly slot: number;
+  readonly recipients: number;
+}
+
 /** A message on its way in. Ends with commit or abort, once; an intake dropped by a crash leaves no trace. */
 export interface Intake {
   readonly queueId: string;
@@ -51,9 +59,10 @@ export interface Intake {
   /**
    * Resolves when message, body and deliveries are durable: only then may the client hear 250.
    *
+   * @param usage is counted in the same commit
    * @throws {SpoolUnavailable} nothing was promised; the client is told 451 and tries again.
    */
-  commit(envelope: Envelope, deliveries: readonly NewDelivery[]): Promise<Accepted>;
+  commit(envelope: Envelope, deliveries: readonly NewDelivery[], usage?: Usage): Promise<Accepted>;
   abort(): Promise<void>;
 }
 
@@ -123,6 +132,8 @@ export interface Spool {
   list(limit: number): Promise<readonly QueuedMessage[]>;
   show(queueId: string): Promise<QueuedMessage | undefined>;
   stats(): Promise<SpoolStats>;
+  /** What was counted in the last day, earliest first. */
+  usage(): Promise<readonly Usage[]>;
   /** Commits what was handed in, then closes. */
   close(): Promise<void>;
 }

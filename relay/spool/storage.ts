@@ -15,6 +15,7 @@ import { refuseLostCommits, refuseLostDatabase } from './loss.ts';
 import { Questions } from './questions.ts';
 import type { Answer, Change, Opened, Question, WriterOptions } from './requests.ts';
 import { integerOf } from './rows.ts';
+import { UsageTable } from './usage.ts';
 
 export type Log = (
   level: 'info' | 'warn' | 'error',
@@ -36,6 +37,7 @@ export class Storage {
   readonly #folder: string;
   readonly #db: DatabaseSync;
   readonly #log: Log;
+  readonly #usage: UsageTable;
   readonly #group: GroupCommit;
   readonly #questions: Questions;
   readonly #lanes: Lanes;
@@ -56,7 +58,8 @@ export class Storage {
     this.#writeIds();
     // What was in memory at its first attempt is nobody's now.
     db.prepare('UPDATE delivery SET due = ? WHERE due IS NULL').run(openedMs);
-    this.#group = new GroupCommit(db, new Changes(db));
+    this.#usage = new UsageTable(db, openedMs);
+    this.#group = new GroupCommit(db, new Changes(db, this.#usage));
     this.#questions = new Questions(db);
     this.#lanes = new Lanes(db);
     this.#messages = count(db, 'message');
@@ -136,6 +139,8 @@ export class Storage {
         const counts = { messages: this.#messages, deliveries: this.#deliveries };
         return oldestMs === undefined ? counts : { ...counts, oldestMs };
       }
+      case 'usage':
+        return this.#usage.all();
     }
   }
 

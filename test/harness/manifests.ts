@@ -83,6 +83,14 @@ export const user = (
   apiVersion: API_VERSION,
   kind: 'SmtpUser',
   metadata: metadata(name, meta),
-  spec: { relayRef: { name: 'outbound' }, senders: ['*@example.test'], secret: {}, ...spec },
+  spec: {
+    relayRef: { name: 'outbound' },
+    senders: ['*@example.test'],
+    secret: {},
+    quota: {},
+    allowedNetworks: [],
+    suspended: false,
+    ...spec,
+  },
   ...(status && { status }),
 });

@@ -7,6 +7,7 @@ import type { RelayConfig } from '../../relay/config/config.ts';
 import type { DomainDocument, ListenerSettings, UserDocument } from '../../relay/config/documents.ts';
 import { createRouter } from '../../relay/deliver/router.ts';
 import type { MessageEvent, SessionEvent } from '../../relay/observe/events.ts';
+import { Quotas } from '../../relay/receive/quotas.ts';
 import { createReceiver, type Receiver } from '../../relay/receive/receiver.ts';
 import { openSpool } from '../../relay/spool/open.ts';
 import type { Accepted, Spool } from '../../relay/spool/spool.ts';
@@ -127,6 +128,7 @@ export class Receiving implements AsyncDisposable {
         session: (event) => this.sessionEvents.push(event),
         log: (level, message, fields) => this.log.push(`${level} ${message} ${JSON.stringify(fields)}`),
       },
+      quotas: new Quotas([], 0, () => this.nowMs ?? Date.now()),
       router: createRouter(source),
       nullMx: async (name) => name === 'null-mx.test',
       onAccepted: (message) => this.accepted.push(message),
