@@ -220,6 +220,104 @@ test('content that cannot be read to its end is never given its final dot', asyn
   assert.equal(result.destination.messages.length, 0);
 });
 
+const PIPELINING = { extensions: ['PIPELINING'] };
+const stream = async function* () {
+  yield Buffer.from('Subject: hello\r\n\r\n');
+  yield Buffer.from('Hello.\r\n');
+};
+
+for (const [what, react, code] of [
+  ['half of yes, half of no', at('dot', '250-2.0.0 Taken\n554 5.7.1 Refused'), 451],
+  ['a yes to DATA, where content is to be asked for', at('data', '250 2.0.0 Taken'), 451],
+  ['content asked for twice', at('dot', '354 Go ahead'), 451],
+  ['content asked for at RCPT', at('rcpt', '354 Go ahead'), 451],
+  ['no reply at all', at('dot', 'Thank you'), 451],
+  ['a code that SMTP has not', at('dot', '699 Taken'), 451],
+] as const) {
+  test(`it is no delivery when the answer is ${what}`, async () => {
+    for (const extensions of [['PIPELINING'], []]) {
+      const result = await sendTo({ extensions, react });
+      assert.deepEqual(result.said, {});
+      assert.deepEqual([result.failure?.reply?.code, result.failure?.reply?.enhanced], [code, '4.5.0']);
+      await result.destination.until(() => result.destination.open === 0);
+    }
+  });
+}
+
+test('a yes that comes before the message is complete is no delivery', async () => {
+  for (const content of [message.content, stream]) {
+    for (const reply of ['354 Go ahead\n250 2.0.0 Taken', '354 Go ahead\n250-2.0.0 Ta'] as const) {
+      for (const react of [at('data', reply), at('data', { reply, thenDrop: true })]) {
+        const result = await sendTo({ ...PIPELINING, react }, { content }, QUICK);
+        assert.deepEqual([result.said, result.failure?.stage], [{}, 'session']);
+        assert.equal(result.destination.messages.length, 0);
+      }
+    }
+  }
+});
+
+test('a no that comes before the message is complete counts, and ends the sending', async () => {
+  const sent = { chunks: 0 };
+  const refused = Promise.withResolvers<void>();
+  const content = async function* () {
+    for (; sent.chunks < 1_000; sent.chunks += 1) {
+      yield Buffer.alloc(10_000, 'line of text\r\n');
+      if (sent.chunks === 3) await refused.promise;
+    }
+  };
+  const react = first(1, ({ at: moment }) => {
+    if (moment !== 'body') return undefined;
+    // What is said goes out in this turn.
+    setTimeout(refused.resolve, 100);
+    return '552 5.3.4 Too large';
+  });
+  const result = await sendTo({ react }, { content });
+  assert.deepEqual(result.said, { 'bob@dest.test': 552 });
+  assert.ok(sent.chunks < 1_000, 'it was not sent to its end');
+  assert.equal(result.destination.messages.length, 0);
+});
+
+test('a server that says more than it is asked is not listened to', async () => {
+  for (const react of [
+    at('ehlo', '250 dest.test\n250 2.1.0 OK'),
+    at('mail', '250 2.1.0 OK\n250 2.1.5 OK'),
+    at('rcpt', '250 2.1.5 OK\n354 Go ahead\n250 2.0.0 Taken'),
+  ]) {
+    const result = await sendTo({ extensions: [], react });
+    assert.deepEqual([result.said, result.failure?.stage, result.destination.messages.length], [{}, 'session', 0]);
+  }
+});
+
+test('no address, parameter or host name ever becomes a command of its own', async () => {
+  const evil = 'x@dest.test>\r\nRCPT TO:<victim@dest.test';
+  for (const changes of [
+    { mailFrom: evil },
+    { mailParameters: ['SIZE=1\nRSET'] },
+    { recipients: to(evil) },
+    { recipients: [{ address: 'bob@dest.test', parameters: ['NOTIFY=NEVER\r\nRSET'] }] },
+  ]) {
+    for (const extensions of [['PIPELINING'], []]) {
+      const result = await sendTo({ extensions }, changes);
+      assert.deepEqual(result.said, {});
+      assert.deepEqual(result.destination.messages, []);
+      assert.ok(result.destination.connections.every(({ lines }) => lines.every((line) => !/victim|RSET/.test(line))));
+    }
+  }
+  await using destination = await Destination.start();
+  const target = { host: 'dest.test', address: '127.0.0.1', port: destination.port };
+  const hostname = 'relay.test\r\nMAIL FROM:<x@dest.test>';
+  await assert.rejects(connect(target, { hostname, tls: CLEAR, timeouts: TIMEOUTS, signal }), failsAt('greeting'));
+  assert.deepEqual(destination.connections[0]?.lines, []);
+});
+
+test('a quit that is answered without end is over in its time', async () => {
+  await using destination = await Destination.start({ react: at('quit', { endless: '2', everyMs: 20 }) });
+  const connection = await open(destination);
+  connection.quit();
+  await destination.until(() => destination.open === 0);
+  assert.equal(destination.connections[0]?.lines.at(-1), 'QUIT');
+});
+
 for (const [what, react, stage, code] of [
   ['554 as a greeting', at('greeting', '554 5.3.2 No service'), 'greeting', 554],
   ['421 as a greeting', at('greeting', '421 4.3.2 Busy'), 'greeting', 421],
@@ -299,6 +397,29 @@ test('TLS that is required and not offered, or refused, fails at tls', async () 
   await assert.rejects(open(refusing, offered), failsAt('tls', 454));
   await using breaking = await Destination.start({ certificate: SELF_SIGNED, react: at('starttls', drop) });
   await assert.rejects(open(breaking, offered), failsAt('tls'));
+});
+
+test('what comes in clear behind the reply to STARTTLS is never taken for an answer under TLS', async () => {
+  for (const injected of ['250 x', '250-x\n250 SIZE 1', '2']) {
+    for (const tls of [offered, always, verified]) {
+      await using destination = await Destination.start({
+        certificate: SELF_SIGNED,
+        react: at('starttls', `220 2.0.0 Ready\n${injected}`),
+      });
+      await assert.rejects(open(destination, tls, QUICK), failsAt('tls'));
+      await destination.until(() => destination.open === 0);
+      assert.deepEqual(destination.connections[0]?.lines, ['EHLO relay.example.test', 'STARTTLS']);
+    }
+  }
+});
+
+test('nor what comes before it', async () => {
+  await using destination = await Destination.start({
+    certificate: SELF_SIGNED,
+    react: first(1, at('ehlo', '250-x\n250 STARTTLS\n220 2.0.0 Ready')),
+  });
+  await assert.rejects(open(destination, always, QUICK), failsAt('tls'));
+  assert.deepEqual(destination.connections[0]?.lines, ['EHLO relay.example.test']);
 });
 
 test('a verified host needs a certificate of a trusted CA, for its name', async () => {

@@ -7,7 +7,7 @@
 import type { Reply } from '../spool/envelope.ts';
 import { type Capabilities, capabilitiesOf } from './capabilities.ts';
 import { type FailureStage, HostFailure } from './classify.ts';
-import { parseReply } from './reply.ts';
+import { codeOf, outOfStep, parseReply } from './reply.ts';
 import { openSocket, type Target } from './tcp.ts';
 import type { TlsPlan } from './tls-policy.ts';
 import { Wire } from './wire.ts';
@@ -21,8 +21,8 @@ export interface Timeouts {
   readonly command: number;
   /** RFC 5321 4.5.3.2.6: giving up while the server works on the message makes it arrive twice (RFC 1047). */
   readonly finalDot: number;
-  /** A transaction as a whole: a server that goes on and on, a byte at a time, ends here. */
-  readonly transaction: number;
+  /** An attempt as a whole, all hosts and messages of it: servers that go on and on, a byte at a time, end here. */
+  readonly attempt: number;
 }
 
 export const TIMEOUTS: Timeouts = {
@@ -30,7 +30,7 @@ export const TIMEOUTS: Timeouts = {
   greeting: 60_000,
   command: 5 * 60_000,
   finalDot: 10 * 60_000,
-  transaction: 2 * 3_600_000,
+  attempt: 2 * 3_600_000,
 };
 
 export interface ConnectOptions {
@@ -65,7 +65,6 @@ export interface TransactionResult {
 }
 
 const QUIT_MS = 2_000;
-const CRLF = '\r\n';
 
 /** @throws {HostFailure} */
 export async function connect(target: Target, options: ConnectOptions): Promise<Connection> {
@@ -76,13 +75,13 @@ export async function connect(target: Target, options: ConnectOptions): Promise<
   signal.addEventListener('abort', onAbort);
   let stage: FailureStage = 'greeting';
   try {
-    await expect(wire, target, '220');
+    await expect(wire, target, 220);
     let capabilities = await hello(wire, target, hostname);
     const secure = tls.starttls === 'always' || (tls.starttls === 'if offered' && capabilities.starttls);
     if (secure) {
       stage = 'tls';
-      wire.write(`STARTTLS${CRLF}`);
-      await expect(wire, target, '220');
+      wire.write('STARTTLS');
+      await expect(wire, target, 220);
       await wire.startTls(target.host.startsWith('[') ? target.address : target.host, tls.verify);
       stage = 'greeting';
       // RFC 3207 4.2: what was offered in clear counts no more.
@@ -101,27 +100,28 @@ export async function connect(target: Target, options: ConnectOptions): Promise<
 
 /** RFC 5321 3.2: HELO for a server that does not know EHLO. */
 async function hello(wire: Wire, target: Target, hostname: string): Promise<Capabilities> {
-  wire.write(`EHLO ${hostname}${CRLF}`);
+  wire.write(`EHLO ${hostname}`);
   const reply = await wire.reply();
-  if (reply.startsWith('250')) return capabilitiesOf(reply);
-  if (reply.startsWith('421')) throw new Refusal(reply, target.host);
-  wire.write(`HELO ${hostname}${CRLF}`);
-  return capabilitiesOf(await expect(wire, target, '250'));
+  const code = codeOf(reply);
+  if (code === 250) return capabilitiesOf(reply);
+  if (code === 421) throw new Refusal(parseReply(reply, target.host));
+  wire.write(`HELO ${hostname}`);
+  return capabilitiesOf(await expect(wire, target, 250));
 }
 
-async function expect(wire: Wire, { host }: Target, code: string): Promise<string> {
+async function expect(wire: Wire, { host }: Target, code: number): Promise<string> {
   const reply = await wire.reply();
-  if (reply.startsWith(code)) return reply;
-  throw new Refusal(reply, host);
+  if (codeOf(reply) === code) return reply;
+  throw new Refusal(parseReply(reply, host));
 }
 
-/** What ends a session though it was answered: 421, or no to a command that it cannot go on without. */
+/** What ends a session though it was answered: 421, no to a command that it cannot go on without, or nonsense. */
 class Refusal extends Error {
   readonly reply: Reply;
 
-  constructor(text: string, host: string) {
-    super(text.replaceAll('\n', ' '));
-    this.reply = parseReply(text, host);
+  constructor(reply: Reply) {
+    super([reply.code, reply.enhanced, reply.text].filter((part) => part !== undefined && part !== '').join(' '));
+    this.reply = reply;
   }
 }
 
@@ -157,14 +157,18 @@ export class Connection {
     return !this.#quitting && this.#wire.ended === undefined;
   }
 
-  /** One at a time. Never rejects. */
-  async send(transaction: Transaction): Promise<TransactionResult> {
+  /**
+   * One at a time. Never rejects.
+   *
+   * @param withinMs what is left of the attempt
+   */
+  async send(transaction: Transaction, withinMs = this.#timeouts.attempt): Promise<TransactionResult> {
     const wire = this.#wire;
     const replies = new Map<string, Reply>();
     const progress = { touched: false };
     this.transactions += 1;
     wire.idle = false;
-    const deadline = setTimeout(() => wire.destroy('no end in time'), this.#timeouts.transaction);
+    const deadline = setTimeout(() => wire.destroy('no end in time'), withinMs);
     try {
       await this.#transact(transaction, replies, progress);
       wire.idle = true;
@@ -204,24 +208,24 @@ export class Connection {
     const { pipelining } = this.capabilities;
     const mail = withParameters(`MAIL FROM:<${mailFrom}>`, mailParameters);
     const rcpt = recipients.map(({ address, parameters }) => withParameters(`RCPT TO:<${address}>`, parameters));
-    if (pipelining) this.#wire.write(`${[mail, ...rcpt, 'DATA'].join(CRLF)}${CRLF}`);
-    const ask = (command: string): Promise<string> => {
-      if (!pipelining) this.#wire.write(command + CRLF);
-      return this.#reply();
+    if (pipelining) this.#wire.write(mail, ...rcpt, 'DATA');
+    const ask = (command: string): Promise<Answer> => {
+      if (!pipelining) this.#wire.write(command);
+      return this.#answer(command === 'DATA' ? 3 : 2);
     };
 
     // 421 to MAIL is about the connection (idle for too long, enough messages), not about the message.
     const sender = await ask(mail);
     progress.touched = true;
-    if (!isPositive(sender)) {
+    if (sender.refused) {
       this.#note(replies, recipients, sender);
       // What was pipelined behind it is answered all the same. Those answers (503) mean nothing.
       if (pipelining) await this.#skip(recipients.length);
       return;
     }
     for (const [index, recipient] of recipients.entries()) {
-      const reply = await ask(rcpt[index] ?? '');
-      if (!isPositive(reply)) this.#note(replies, [recipient], reply);
+      const answer = await ask(rcpt[index] ?? '');
+      if (answer.refused) this.#note(replies, [recipient], answer);
     }
     const open = recipients.filter(({ address }) => !replies.has(address));
     if (open.length === 0) {
@@ -229,29 +233,42 @@ export class Connection {
       return this.#reset();
     }
     const data = await ask('DATA');
-    if (!data.startsWith('354')) {
-      // 2xx would pass for a delivery of which nothing was sent.
-      this.#note(replies, open, isPositive(data) ? `451 4.5.0 DATA was answered ${data}` : data);
+    if (data.refused) {
+      this.#note(replies, open, data);
       return this.#reset();
     }
-    await this.#write(content);
-    this.#note(replies, open, await this.#reply());
+    const whole = await this.#write(content);
+    const end = await this.#answer(2);
+    // A no may come before the end (552 to a message that is too large). A yes to half a message is none.
+    if (!whole && !end.refused) throw new Refusal(outOfStep(end.text, this.target.host));
+    this.#note(replies, open, end);
+    if (!whole) this.destroy();
     this.#wire.setTimeout(this.#timeouts.command);
   }
 
-  async #reply(): Promise<string> {
-    const reply = await this.#wire.reply();
-    if (reply.startsWith('421')) throw new Refusal(reply, this.target.host);
-    return reply;
+  /**
+   * The next reply: a yes of this class (RFC 5321 4.2.1), or a no.
+   *
+   * @throws {Refusal} for 421, and for what is no answer to the command: the server is out of step, and what it says next
+   * could be taken for an answer to something else
+   */
+  async #answer(positive: 2 | 3): Promise<Answer> {
+    const { host } = this.target;
+    const text = await this.#wire.reply();
+    const code = codeOf(text);
+    if (code === undefined || code === 421) throw new Refusal(parseReply(text, host));
+    const refused = code >= 400;
+    if (!refused && (positive === 3 ? code !== 354 : code >= 300)) throw new Refusal(outOfStep(text, host));
+    return { refused, text };
   }
 
   /** Reads the answers to so many recipients and to DATA, none of whom takes the message. */
   async #skip(recipients: number): Promise<void> {
-    for (let i = 0; i < recipients; i += 1) await this.#reply();
+    for (let i = 0; i < recipients; i += 1) await this.#answer(2);
     // RFC 2920 3.1: a server that wants content now is given none.
-    if (!(await this.#reply()).startsWith('354')) return;
-    this.#wire.write(`.${CRLF}`);
-    await this.#reply();
+    if ((await this.#answer(3)).refused) return;
+    this.#wire.write('.');
+    await this.#answer(2);
   }
 
   /**
@@ -259,29 +276,33 @@ export class Connection {
    * (RFC 5321 4.1.4).
    */
   async #reset(): Promise<void> {
-    this.#wire.write(`RSET${CRLF}`);
-    if (!isPositive(await this.#reply())) this.destroy();
+    this.#wire.write('RSET');
+    if ((await this.#answer(2)).refused) this.destroy();
   }
 
-  async #write(content: Transaction['content']): Promise<void> {
-    if (Buffer.isBuffer(content)) this.#wire.writeContent(content);
-    else {
-      try {
-        await this.#wire.streamContent(content());
-      } catch (cause) {
-        throw new ContentError('the content cannot be read', { cause });
-      }
+  /** @returns whether the message was sent to its end */
+  async #write(content: Transaction['content']): Promise<boolean> {
+    try {
+      if (Buffer.isBuffer(content)) return this.#wire.writeContent(content);
+      return await this.#wire.streamContent(content());
+    } catch (cause) {
+      throw new ContentError('the content cannot be read', { cause });
+    } finally {
+      this.#wire.setTimeout(this.#timeouts.finalDot);
     }
-    this.#wire.setTimeout(this.#timeouts.finalDot);
   }
 
-  #note(replies: Map<string, Reply>, recipients: Transaction['recipients'], text: string): void {
+  #note(replies: Map<string, Reply>, recipients: Transaction['recipients'], { text }: Answer): void {
     const reply = parseReply(text, this.target.host);
     for (const { address } of recipients) replies.set(address, reply);
   }
 }
 
-const isPositive = (reply: string): boolean => reply.startsWith('2');
+interface Answer {
+  /** 4yz or 5yz. */
+  readonly refused: boolean;
+  readonly text: string;
+}
 
 const withParameters = (command: string, parameters: readonly string[]): string =>
   parameters.length > 0 ? `${command} ${parameters.join(' ')}` : command;

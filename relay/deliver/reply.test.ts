@@ -14,6 +14,15 @@ for (const [what, response, expected] of [
     '550-5.7.1 Your message\n550-5.7.1 was refused,\n550 5.7.1 see https://dest.test',
     { code: 550, enhanced: '5.7.1', text: 'Your message was refused, see https://dest.test' },
   ],
+  ['an enhanced code of another class counts for nothing', '550 2.0.0 No', { code: 550, text: 'No' }],
+  [
+    'lines that say yes and no say nothing',
+    '250-2.0.0 Taken\n550 5.7.1 Refused',
+    { code: 451, enhanced: '4.5.0', text: 'Not an SMTP reply: 250-2.0.0 Taken 550 5.7.1 Refused' },
+  ],
+  ['a line of talk between lines of a code', '250-2.0.0 One\ntalk', { code: 250, enhanced: '2.0.0', text: 'One' }],
+  ['a code that SMTP has not', '199 x', { code: 451, enhanced: '4.5.0', text: 'Not an SMTP reply: 199 x' }],
+  ['four digits are no code', '2500 x', { code: 451, enhanced: '4.5.0', text: 'Not an SMTP reply: 2500 x' }],
   ['control characters become spaces', '550 a\u0000\u001b[31mb\tc\u202ed', { code: 550, text: 'a [31mb c d' }],
   [
     'what is no reply is judged as a passing fault',

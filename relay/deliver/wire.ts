@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net';
 import { isIP } from 'node:net';
 import { connect as secure } from 'node:tls';
+import { LineEnds } from '../receive/line-ends.ts';
 import { DotStuffer } from './dot-stuffing.ts';
 import { ReplyReader } from './reply-reader.ts';
 
@@ -29,9 +30,15 @@ export class Wire {
     this.#socket.setTimeout(ms);
   }
 
-  /** Lines with their CRLF. */
-  write(text: string): void {
-    if (!this.#ended) this.#socket.write(text);
+  /**
+   * Commands, in one write. Whatever they are made of (addresses, host names), none of them ever becomes two.
+   *
+   * @throws {Error} when the server has said something already: it would pass for an answer to them
+   */
+  write(...commands: readonly string[]): void {
+    if (this.hasMore) throw new Error('it said more than it was asked');
+    if (commands.some((command) => /[\r\n\0]/.test(command))) throw new Error('a line end within a command');
+    if (!this.#ended) this.#socket.write(`${commands.join('\r\n')}\r\n`);
   }
 
   /** The next reply, lines apart by LF. One caller at a time. Rejects once the session has ended. */
@@ -49,34 +56,45 @@ export class Wire {
     return !this.#reader.isEmpty;
   }
 
-  /** A whole message with the dot that ends it, in one write. */
-  writeContent(content: Buffer): void {
-    if (this.#ended) return;
-    const dots = new DotStuffer();
+  /**
+   * A whole message with the dot that ends it, in one write.
+   *
+   * @returns false where the server spoke or went before: the message was not sent to its end, whatever it says
+   */
+  writeContent(content: Buffer): boolean {
+    if (this.#ended || this.hasMore) return false;
+    const out = new OutgoingContent();
     this.#socket.cork();
-    this.#socket.write(dots.push(content));
-    this.#socket.write(dots.end());
+    this.#socket.write(out.push(content));
+    this.#socket.write(out.end());
     this.#socket.uncork();
+    return true;
   }
 
   /**
-   * A message that is too large for memory, at the pace of the server. Where the session ends meanwhile, the next reply
-   * tells. Without its final dot where the content throws.
+   * A message that is too large for memory, at the pace of the server. Without its final dot where the content throws.
+   *
+   * @returns as writeContent
    */
-  async streamContent(content: AsyncIterable<Buffer>): Promise<void> {
-    const dots = new DotStuffer();
+  async streamContent(content: AsyncIterable<Buffer>): Promise<boolean> {
+    const out = new OutgoingContent();
     for await (const chunk of content) {
-      if (this.#ended) return;
-      if (this.#socket.write(dots.push(chunk))) continue;
+      if (this.#ended || this.hasMore) return false;
+      if (this.#socket.write(out.push(chunk))) continue;
       await new Promise<void>((resolve) => {
         this.#drained = resolve;
       });
     }
-    if (!this.#ended) this.#socket.write(dots.end());
+    if (this.#ended || this.hasMore) return false;
+    this.#socket.write(out.end());
+    return true;
   }
 
   /** @param host name for SNI, and with `verify` what the certificate must be valid for. Rejects when it fails. */
   async startTls(host: string, verify: boolean): Promise<void> {
+    // What came in clear behind the reply to STARTTLS would be taken for answers under TLS: anybody on the way can put
+    // them there (CVE-2011-0411, and of clients "Why TLS Is Better Without STARTTLS", USENIX Security 2021).
+    if (this.hasMore) throw new Error('it said more in clear after its reply to STARTTLS');
     const clear = this.#socket;
     clear.removeAllListeners('data');
     clear.removeAllListeners('end');
@@ -93,10 +111,13 @@ export class Wire {
 
   /** Says QUIT, and closes when it is answered or after this time (ms). */
   quit(withinMs: number): void {
-    this.setTimeout(withinMs);
     this.idle = false;
-    this.write('QUIT\r\n');
-    const close = (): void => this.destroy('closed by us');
+    this.write('QUIT');
+    const close = (): void => {
+      clearTimeout(timer);
+      this.destroy('closed by us');
+    };
+    const timer = setTimeout(close, withinMs);
     this.reply().then(close, close);
   }
 
@@ -122,7 +143,11 @@ export class Wire {
       this.destroy(`it said without being asked: ${this.#reader.next() ?? ''}`);
       return;
     }
-    if (!this.#waiting) return;
+    if (!this.#waiting) {
+      // Content that waits for room is not to go on.
+      this.#goOn();
+      return;
+    }
     const reply = this.#reader.next();
     if (reply === undefined) return;
     const { resolve } = this.#waiting;
@@ -142,5 +167,23 @@ export class Wire {
     this.#waiting?.reject(reason);
     this.#waiting = undefined;
     this.#goOn();
+  }
+}
+
+/** The bytes of a message on the wire: CRLF line ends only, dots stuffed, ended once (RFC 5321 2.3.8, 4.5.2). */
+class OutgoingContent {
+  // What is in the spool has none but CRLF. A bare one that came there all the same would be a line end to some servers,
+  // and so perhaps the end of the message (SMTP smuggling): it never leaves here.
+  readonly #ends = new LineEnds();
+  readonly #dots = new DotStuffer();
+
+  push(chunk: Buffer): Buffer {
+    return this.#dots.push(this.#ends.push(chunk));
+  }
+
+  end(): Buffer {
+    const rest = this.#dots.push(this.#ends.end());
+    const end = this.#dots.end();
+    return rest.length === 0 ? end : Buffer.concat([rest, end]);
   }
 }

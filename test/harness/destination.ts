@@ -10,6 +10,7 @@
  */
 import { EventEmitter, once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 import { createSecureContext, TLSSocket } from 'node:tls';
 
 /** Says nothing and keeps the connection. */
@@ -19,9 +20,16 @@ export const drop = Symbol('drop');
 
 /**
  * A reply (`550 5.1.1 No such user`; several lines joined by \n), or a fault; after a 421 the connection is ended.
- * `{ reply, thenDrop: true }` answers and ends the connection.
+ * `{ reply, thenDrop: true }` answers and ends the connection; `{ reply, byByte: true }` answers a byte at a time;
+ * `{ endless }` repeats these bytes, a reply's or not, for as long as the other side takes them.
  */
-export type Reaction = string | typeof hang | typeof drop | { readonly reply: string; readonly thenDrop: true };
+export type Reaction =
+  | string
+  | typeof hang
+  | typeof drop
+  | { readonly reply: string; readonly thenDrop: true }
+  | { readonly reply: string; readonly byByte: true }
+  | { readonly endless: string; readonly everyMs?: number };
 
 /** A moment at which the script is asked. `body`: each time bytes of a message arrive; `dot`: it is complete. */
 export type Moment = 'greeting' | 'ehlo' | 'starttls' | 'mail' | 'rcpt' | 'data' | 'body' | 'dot' | 'rset' | 'quit';
@@ -339,19 +347,38 @@ class Session implements ConnectionRecord {
 
   async #answer(moment: Moment, argument: string, kind: string): Promise<Reaction> {
     const reaction = (await this.#destination.react(this.#step(moment, argument))) ?? kind;
-    this.#do(reaction);
+    await this.#do(reaction);
     return reaction;
   }
 
-  #do(reaction: Reaction): void {
+  async #do(reaction: Reaction): Promise<void> {
     if (reaction === hang) this.#hanging = true;
     else if (reaction === drop) this.#socket.destroy();
     else if (typeof reaction === 'string') {
       this.#write(reaction);
       if (reaction.startsWith('421')) this.#socket.end();
+    } else if ('endless' in reaction) {
+      this.#hanging = true;
+      await this.#goOn(reaction.endless, reaction.everyMs);
+    } else if ('byByte' in reaction) {
+      for (const character of `${reaction.reply.replaceAll('\n', '\r\n')}\r\n`) {
+        if (this.#socket.destroyed) return;
+        this.#socket.write(character);
+        await nextTurn();
+      }
     } else {
       this.#write(reaction.reply);
       this.#socket.end();
+    }
+  }
+
+  async #goOn(text: string, everyMs = 0): Promise<void> {
+    while (!this.#socket.destroyed) {
+      if (!this.#socket.write(text)) {
+        // An error is the end too, and is followed by close.
+        await Promise.race([once(this.#socket, 'drain'), once(this.#socket, 'close')]).catch(() => undefined);
+      }
+      await pause(everyMs);
     }
   }
 
@@ -361,7 +388,9 @@ class Session implements ConnectionRecord {
 }
 
 const isPositive = (reaction: Reaction): boolean =>
-  /^[23]/.test(typeof reaction === 'object' ? reaction.reply : typeof reaction === 'string' ? reaction : '');
+  /^[23]/.test(
+    typeof reaction === 'string' ? reaction : typeof reaction === 'object' && 'reply' in reaction ? reaction.reply : '',
+  );
 
 /** RFC 5321 4.5.2. */
 function unstuffed(data: Buffer): Buffer {
