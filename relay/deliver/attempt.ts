@@ -5,7 +5,7 @@
 import type { ConfigSource } from '../config/config.ts';
 import type { Recipient } from '../spool/envelope.ts';
 import { HostFailure, type Judgement, judgeFailure, judgeReply } from './classify.ts';
-import type { Connection, TransactionResult } from './connection.ts';
+import type { Connection, Timeouts, TransactionResult } from './connection.ts';
 import { type Dns, DnsFailure } from './dns.ts';
 import type { Message, Outgoing } from './message.ts';
 import { findMx } from './mx.ts';
@@ -23,6 +23,7 @@ export interface AttemptContext {
   readonly random: () => number;
   /** True: no transaction may begin any more. */
   readonly halted: () => boolean;
+  readonly timeouts: Pick<Timeouts, 'attempt'>;
 }
 
 /** Recipients without an entry were not answered for: the attempt was cut short by us. */
@@ -30,6 +31,9 @@ export type Judgements = Map<Recipient, Judgement>;
 
 /** Connections tried for one group: hosts that time out one after another must not hold a message for an hour. */
 const MAX_TRIES = 6;
+/** Hosts looked at for one group, and addresses of each before the next: anybody can name a thousand in DNS. */
+const MAX_HOSTS = 10;
+const FIRST_ADDRESSES = 3;
 
 /** A host with the way to reach it. */
 interface Candidate {
@@ -49,10 +53,12 @@ export async function attempt(
   judgements: Judgements,
 ): Promise<void> {
   const outgoing = await message.outgoing();
+  const endsAt = performance.now() + context.timeouts.attempt;
+  const leftMs = (): number => Math.max(0, endsAt - performance.now());
   const { delivery } = context.config.current().settings;
   for (const { hop, items } of groupByNextHop(delivery, recipients)) {
     if (context.halted()) return;
-    await attemptHop(context, hop, { message, outgoing, recipients: items, judgements });
+    await attemptHop(context, hop, { message, outgoing, recipients: items, judgements, leftMs });
   }
 }
 
@@ -66,6 +72,8 @@ interface Group {
   readonly outgoing: Outgoing;
   readonly recipients: readonly Recipient[];
   readonly judgements: Judgements;
+  /** Of the time for the whole attempt. */
+  readonly leftMs: () => number;
 }
 
 async function attemptHop(context: AttemptContext, hop: NextHop, group: Group): Promise<void> {
@@ -112,6 +120,10 @@ async function offerInTurn(
   let tries = 0;
   for await (const way of ways(hosts, context.pool)) {
     if (tries === MAX_TRIES || context.halted()) break;
+    if (group.leftMs() === 0) {
+      failure ??= new HostFailure('session', hosts[0]?.host ?? '', 'no time left for it');
+      break;
+    }
     if (!(way instanceof HostFailure)) tries += 1;
     const outcome = way instanceof HostFailure ? way : await offer(context, way, group);
     if (!outcome) return undefined;
@@ -123,15 +135,18 @@ async function offerInTurn(
 /** Each address of each host in order, those that were down a short while ago last; or why a host has none now. */
 async function* ways(hosts: readonly Candidate[], pool: Pool): AsyncGenerator<Way | HostFailure> {
   const last: Way[] = [];
-  for (const { host, port, mode, addresses } of hosts) {
+  const further: Way[] = [];
+  for (const { host, port, mode, addresses } of hosts.slice(0, MAX_HOSTS)) {
     const found = await resolve(host, addresses);
     if (found instanceof HostFailure) yield found;
-    for (const address of found instanceof HostFailure ? [] : found) {
+    for (const [index, address] of found instanceof HostFailure ? [] : found.entries()) {
       const way = { target: { host, address, port }, mode };
       if (pool.isDown(way.target)) last.push(way);
-      else yield way;
+      else if (index < FIRST_ADDRESSES) yield way;
+      else further.push(way);
     }
   }
+  yield* further;
   yield* last;
 }
 
@@ -168,7 +183,7 @@ async function offer(
 /** @returns the failure of a connection on which nothing was answered */
 async function transact(
   connection: Connection,
-  { message, outgoing, recipients, judgements }: Group,
+  { message, outgoing, recipients, judgements, leftMs }: Group,
   halted: () => boolean,
 ): Promise<HostFailure | undefined> {
   const { envelope } = message;
@@ -182,7 +197,7 @@ async function transact(
   for (const [recipient, reply] of refused) judgements.set(recipient, judgeReply(reply));
   for (const transaction of transactions) {
     if (halted()) return undefined;
-    const result = await connection.send({ ...transaction, content: outgoing.content });
+    const result = await connection.send({ ...transaction, content: outgoing.content }, leftMs());
     if (result.contentError !== undefined) throw result.contentError;
     if (result.untouched && result.failure) return result.failure;
     // Cut by us: what was not answered stays as it was, and is tried again after the restart.

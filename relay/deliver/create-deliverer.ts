@@ -51,6 +51,7 @@ export function createDeliverer({
     pool,
     random,
     halted: () => halted,
+    timeouts,
     spool,
     observer,
     now,

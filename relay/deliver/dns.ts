@@ -45,6 +45,10 @@ const KINDS = new Map<unknown, DnsFailure['kind']>([
 const CACHE_ENTRIES = 10_000;
 /** node:dns does not tell the TTL of an MX; a minute keeps load off resolvers and follows changes soon. */
 const CACHE_MS = 60_000;
+/** Records kept of an answer: more than delivery looks at; one that is made to be huge would fill the cache. */
+const KEPT_RECORDS = 20;
+/** A lookup by the system may take minutes where its name servers are silent, and cannot be ended. */
+const SYSTEM_LOOKUP_MS = 15_000;
 
 /**
  * @param servers HOST:PORT of DNS servers, read at each lookup; empty means the system's
@@ -64,7 +68,10 @@ export function createDns(servers: () => readonly string[], queryTimeoutMs = 3_0
     return resolver;
   };
 
-  const mx = remembering((domain) => answered(domain, async () => current().resolveMx(domain)));
+  const mx = remembering(async (domain) => {
+    const records = await answered(domain, async () => current().resolveMx(domain));
+    return records.toSorted((a, b) => a.priority - b.priority).slice(0, KEPT_RECORDS);
+  });
   const addresses = remembering(async (host) => {
     // IPv4 first: many clusters have no IPv6 way out, and receivers ask more of IPv6 senders (PTR, reputation).
     const answers = await Promise.allSettled([
@@ -72,21 +79,24 @@ export function createDns(servers: () => readonly string[], queryTimeoutMs = 3_0
       answered(host, async () => current().resolve6(host)),
     ]);
     const found = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []));
-    if (found.length > 0) return found;
+    if (found.length > 0) return found.slice(0, KEPT_RECORDS);
     const failures = answers.flatMap((answer) =>
       answer.status === 'rejected' ? [asFailure(host, answer.reason)] : [],
     );
     throw failures.find(({ kind }) => kind === 'temporary') ?? failures[0] ?? new DnsFailure('no-data', host);
   });
-  const systemAddresses = remembering((host) =>
+  const askedOfSystem = remembering((host) =>
     answered(host, async () => (await lookup(host, { all: true })).map(({ address }) => address)),
   );
+  // Remembered is the lookup, not the wait for it: those who wait for a silent server share one thread of libuv's few.
+  const systemAddresses = (host: string): Promise<readonly string[]> =>
+    withinTime(host, SYSTEM_LOOKUP_MS, askedOfSystem('', host));
 
   return {
     // The cache is keyed by the servers too: an answer of other servers is none.
     mx: (domain) => mx(servers().join(), domain),
     addresses: (host) => (isIP(host) ? Promise.resolve([host]) : addresses(servers().join(), host)),
-    systemAddresses: (host) => (isIP(host) ? Promise.resolve([host]) : systemAddresses('', host)),
+    systemAddresses: (host) => (isIP(host) ? Promise.resolve([host]) : systemAddresses(host)),
     close: () => resolver?.cancel(),
   };
 }
@@ -105,6 +115,12 @@ function remembering<T extends object>(ask: (name: string) => Promise<T>): (from
     });
     return answer;
   };
+}
+
+async function withinTime<T>(name: string, ms: number, answer: Promise<T>): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new DnsFailure('temporary', `${name}: no answer in time`)), ms);
+  return Promise.race([answer, late]).finally(() => clearTimeout(timer));
 }
 
 async function answered<T>(name: string, ask: () => Promise<readonly T[]>): Promise<readonly T[]> {

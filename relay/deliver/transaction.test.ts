@@ -96,6 +96,23 @@ const cases: readonly Case[] = [
     mail: [],
   },
   {
+    what: 'an address that would end its path is not sent',
+    offer: { recipients: to('bob@dest.test', '"a>b"@dest.test', '"a\r\nRCPT TO:<x"@dest.test', '"a\0b"@dest.test') },
+    host: NONE,
+    refused: {
+      '"a>b"@dest.test': '553 5.1.3',
+      '"a\r\nRCPT TO:<x"@dest.test': '553 5.1.3',
+      '"a\0b"@dest.test': '553 5.1.3',
+    },
+    mail: [],
+  },
+  {
+    what: 'nor is a sender',
+    envelope: { mailFrom: '"a> SIZE=1"@example.test' },
+    host: NONE,
+    refused: { 'bob@dest.test': '553 5.1.7' },
+  },
+  {
     what: 'RET and ENVID are passed on',
     envelope: { ret: 'HDRS', envid: 'a+b=c d' },
     host: { ...NONE, dsn: true },
@@ -138,6 +155,10 @@ test('what a recipient asked for goes along with it alone', () => {
     planTransactions(offer, host, 'mx').transactions[0]?.recipients.map((recipient) => recipient.parameters);
   assert.deepEqual(parameters(ALL), [['NOTIFY=SUCCESS,FAILURE', 'ORCPT=rfc822;b+2Bob@dest.test'], []]);
   assert.deepEqual(parameters(NONE), [[], []]);
+  for (const orcpt of ['rfc822;bob SIZE=1', 'rfc822;bob\r\nDATA']) {
+    const forged = { ...offer, recipients: [{ ...to('bob@dest.test')[0], orcpt } as Recipient] };
+    assert.deepEqual(planTransactions(forged, ALL, 'mx').transactions[0]?.recipients[0]?.parameters, []);
+  }
 });
 
 test('a transaction has at most 100 recipients', () => {

@@ -44,6 +44,8 @@ export function planTransactions(offer: Offer, capabilities: Capabilities, host:
   return { refused, transactions };
 }
 
+const BREAKS_PATH = /[<>\p{Cc}]/u;
+
 type Refusal = (offer: Offer, recipient: Recipient, offered: Capabilities, host: string) => Reply | undefined;
 
 /** Judged per recipient, in this order. Only a 5xx: what the host does not offer now it will not offer later. */
@@ -67,7 +69,11 @@ const REFUSALS: readonly Refusal[] = [
       : ownReply(552, '5.3.4', `${host} takes messages up to ${size.maxBytes} bytes, this one has ${offer.sizeBytes}`),
   // A quoted local part may hold these (RFC 5321 4.1.2); in a command line they would end the path for many parsers.
   (_, { address }) =>
-    /[<>\r\n]/.test(address) ? ownReply(553, '5.1.3', 'angle brackets in an address are not relayed') : undefined,
+    BREAKS_PATH.test(address) ? ownReply(553, '5.1.3', 'angle brackets in an address are not relayed') : undefined,
+  ({ envelope }) =>
+    BREAKS_PATH.test(envelope.mailFrom)
+      ? ownReply(553, '5.1.7', "angle brackets in the sender's address are not relayed")
+      : undefined,
 ];
 
 /** Whether the message is internationalized for these recipients: the sender said so, and uses it (RFC 6531 3.6). */
@@ -90,8 +96,14 @@ function mailParameters(offer: Offer, recipients: readonly Recipient[], offered:
 /** RFC 3461 5.2.1: a server that offers DSN is told what the client asked for; it is then in charge of it. */
 function rcptParameters({ notify, orcpt }: Recipient, { dsn }: Capabilities): readonly string[] {
   if (!dsn) return [];
-  return [...(notify?.length ? [`NOTIFY=${notify.join(',')}`] : []), ...(orcpt ? [`ORCPT=${orcpt}`] : [])];
+  return [
+    ...(notify?.length ? [`NOTIFY=${notify.join(',')}`] : []),
+    ...(orcpt && XTEXT.test(orcpt) ? [`ORCPT=${orcpt}`] : []),
+  ];
 }
+
+/** RFC 3461 4.2: printable, no space. Anything else would be read as more parameters. */
+const XTEXT = /^[!-~]+$/;
 
 /** RFC 3461 4. */
 const xtext = (text: string): string =>
