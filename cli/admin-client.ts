@@ -3,7 +3,7 @@ import { request } from 'node:http';
 import { basename, dirname } from 'node:path';
 import Type from 'typebox';
 import Schema from 'typebox/schema';
-import { ReplicaStatus } from '../relay/observe/admin-api.ts';
+import { ReplicaStatus } from '../relay/admin/status.ts';
 
 const ReplyFields = Type.Object({
   code: Type.Integer(),

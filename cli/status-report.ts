@@ -2,7 +2,7 @@
 import type { Condition } from '../crds/common.ts';
 import { keyOf, type ObjectMeta } from '../crds/resource.ts';
 import type { SmtpRelay } from '../crds/smtprelay.ts';
-import type { ReplicaStatus } from '../relay/observe/admin-api.ts';
+import type { ReplicaStatus } from '../relay/admin/status.ts';
 import type { ManifestProblem } from './state-folder.ts';
 import { age, colours, table } from './table.ts';
 

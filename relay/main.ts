@@ -3,14 +3,16 @@ import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
 import packageJson from '../package.json' with { type: 'json' };
+import { dispatcher } from './admin/dispatch.ts';
+import { adminRoutes } from './admin/routes.ts';
+import type { ReplicaStatus } from './admin/status.ts';
 import { openConfig } from './config/live-config.ts';
 import { createDeliverer } from './deliver/create-deliverer.ts';
 import { createDns } from './deliver/dns.ts';
 import { hasNullMx } from './deliver/mx.ts';
 import { createRouter } from './deliver/router.ts';
-import type { ReplicaStatus } from './observe/admin-api.ts';
 import type { Observer } from './observe/events.ts';
-import { adminHandler, monitoringHandler, serveHttp } from './observe/http.ts';
+import { monitoringHandler, serveHttp } from './observe/http.ts';
 import { createLog } from './observe/log.ts';
 import { createMetrics } from './observe/metrics.ts';
 import { serveMonitoring } from './observe/monitoring.ts';
@@ -134,7 +136,10 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     observer: log,
   });
   const problem = (error: unknown) => log.log('error', 'an HTTP request failed', { problem: String(error) });
-  const admin = await serveHttp({ path: options.adminSocket }, adminHandler(spool, status), problem);
+  // Whoever may open the socket is the user who runs the relay.
+  const authenticate = async () => ({ role: 'operate', name: 'socket' }) as const;
+  const routes = adminRoutes({ spool, status });
+  const admin = await serveHttp({ path: options.adminSocket }, dispatcher({ routes, authenticate, problem }), problem);
 
   await deliverer.start();
   for (const listener of config.current().settings.listeners) {

@@ -3,7 +3,7 @@
  * session must not end because of it. A port that cannot be had is told and tried again; mail goes on meanwhile.
  */
 import type { Observer } from './events.ts';
-import { type Handler, serveHttp } from './http.ts';
+import { type Handler, monitoringListener, serveHttp } from './http.ts';
 
 /** Soon, since it may be the former port of another replica, which is about to move too. */
 const TRY_AGAIN_MS = 250;
@@ -46,7 +46,7 @@ export function serveMonitoring({
     if (closed) return;
     try {
       if (wanted !== port) {
-        const next = await serveHttp({ host, port: wanted }, handler, failed);
+        const next = await serveHttp({ host, port: wanted }, monitoringListener(handler, failed), failed);
         await server?.close();
         server = next;
         port = wanted;

@@ -1,4 +1,4 @@
-/** The admin API of a replica, as JSON over HTTP on its unix socket: the shapes of its answers. */
+/** What a replica says of itself, to the CLI and to its supervisor. */
 import Type from 'typebox';
 
 export const ReplicaStatus = Type.Object({
