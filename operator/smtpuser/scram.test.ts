@@ -26,6 +26,11 @@ describe('a SCRAM-SHA-256 verifier', () => {
     assert.equal(createHash('sha256').update(clientKey).digest('base64'), verifier.storedKey);
   });
 
+  it('is the same for compatible characters (RFC 4013)', async () => {
+    const salt = Buffer.from(EXAMPLE.salt, 'base64');
+    assert.deepEqual(await makeVerifier('Ⅸ e\u0301', { salt }), await makeVerifier('IX \u00e9', { salt }));
+  });
+
   it('has another salt each time', async () => {
     assert.notEqual((await makeVerifier('pencil')).salt, (await makeVerifier('pencil')).salt);
   });

@@ -10,12 +10,12 @@ const derive = promisify(pbkdf2);
 /** The least that RFC 7677 4 allows; enough for 256 random bits, which no number of guesses finds. */
 const ROUNDS = 4_096;
 
-/** @param password ASCII, so that SASLprep (RFC 4013) leaves it as it is */
 export async function makeVerifier(
   password: string,
   { salt = randomBytes(16), iterations = ROUNDS }: { readonly salt?: Buffer; readonly iterations?: number } = {},
 ): Promise<Verifier> {
-  const salted = await derive(password, salt, iterations, 32, 'sha256');
+  // SASLprep (RFC 4013) where it matters to what people type, as the relay does: compatible characters are the same.
+  const salted = await derive(password.normalize('NFKC'), salt, iterations, 32, 'sha256');
   const clientKey = createHmac('sha256', salted).update('Client Key').digest();
   return {
     salt: salt.toString('base64'),
