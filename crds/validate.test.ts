@@ -205,6 +205,18 @@ describe('what the rules of a kind refuse', () => {
       'spec.listeners[0].auth.exemptNetworks[0]',
       /10.0.0.0\/33 is no network/,
     ],
+    [
+      'a quota of nothing',
+      user({ quota: { recipientsPerHour: 0 } }),
+      'spec.quota.recipientsPerHour',
+      /at least 1|>= 1/,
+    ],
+    [
+      'a network of a user with too long a prefix',
+      user({ allowedNetworks: ['192.0.2.0/24', '2001:db8::/129'] }),
+      'spec.allowedNetworks[1]',
+      /is no network/,
+    ],
     ['a network of half an address', exempt('10.0/8'), 'spec.listeners[0].auth.exemptNetworks[0]', /is no network/],
     ['an open relay by IPv4', exempt('0.0.0.0/0'), 'spec.listeners[0].auth.exemptNetworks[0]', /open relay/],
     ['an open relay by IPv6', exempt('::/0'), 'spec.listeners[0].auth.exemptNetworks[0]', /open relay/],
@@ -306,6 +318,10 @@ describe('what is accepted', () => {
       relay({ listeners: [listener({ tls: 'Optional', auth: { exemptNetworks: ['127.0.0.0/8', 'fd00::/8'] } })] }),
     ],
     ['a domain that is not signed', domain({ dkim: { algorithms: [] } })],
+    [
+      'a user with a quota, in networks of both families, suspended',
+      user({ quota: { recipientsPerDay: 5 }, allowedNetworks: ['192.0.2.0/24', '2001:db8::/32'], suspended: true }),
+    ],
     [
       'senders with tags, in UTF-8, of whole domains',
       user({ senders: ['a+b@example.test', 'josé@example.test', '*@xn--exmple-cua.test'] }),

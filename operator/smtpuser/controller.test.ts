@@ -8,6 +8,7 @@ import type { SecretRecipe } from '../runtime/plan.ts';
 import { type CertifiedKey, makeCA } from '../smtprelay/pki.ts';
 import { type ObservedUser, planUser } from './controller.ts';
 import { newPassword, readVerifier } from './credential.ts';
+import { userDocument } from './user-document.ts';
 
 const NOW = Date.parse('2026-03-01T12:00:00Z');
 const clock = (): number => NOW;
@@ -74,6 +75,14 @@ describe('an SmtpUser', () => {
 
   it('needs a relay that exists', () => {
     assert.equal(condition(observed(user('app', { relayRef: { name: 'lost' } })), 'Accepted')?.reason, 'RelayNotFound');
+  });
+
+  it('is told to relays with its limits, and without what does not limit it', () => {
+    const verifier = { salt: 's', iterations: 4_096, storedKey: 'k', serverKey: 'k' };
+    const free = { username: 'app.default', senders: ['*@example.test'], verifier };
+    assert.deepEqual(userDocument(user('app'), verifier), free);
+    const limits = { quota: { recipientsPerDay: 9 }, allowedNetworks: ['192.0.2.0/24'], suspended: true };
+    assert.deepEqual(userDocument(user('app', limits), verifier), { ...free, ...limits });
   });
 
   it('may not call its credential like its verifier', () => {

@@ -130,7 +130,8 @@ export const UserDocument = Type.Object({
   /** SCRAM-SHA-256 (RFC 5802, RFC 7677); all base64. */
   verifier: Type.Object({
     salt: Type.String({ minLength: 1 }),
-    iterations: Type.Integer({ minimum: 4096 }),
+    /** The most keeps a check below some seconds: they run two at a time. */
+    iterations: Type.Integer({ minimum: 4096, maximum: 10_000_000 }),
     storedKey: Type.String({ minLength: 1 }),
     serverKey: Type.String({ minLength: 1 }),
   }),
