@@ -78,3 +78,12 @@ test('a clock that is set back neither frees nor locks out', () => {
   assert.equal(guesses.take('a', 'app'), false);
   assert.equal(guesses.take('a', 'other'), true);
 });
+
+test('the client that was quiet for longest is forgotten where there are too many', () => {
+  const { attempts } = setUp();
+  assert.equal(attempts(100, 'quiet'), 10);
+  assert.equal(attempts(100, 'loud'), 10);
+  for (let n = 0; n < 19_999; n += 1) assert.equal(attempts(1, `client${n}`), 1);
+  assert.equal(attempts(100, 'loud'), 0);
+  assert.equal(attempts(100, 'quiet'), 10);
+});

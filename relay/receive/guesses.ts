@@ -4,8 +4,6 @@
  * user. One that has no guess left is refused before its password is looked at, the right one too: else it could go on
  * guessing.
  */
-import { LRUCache } from 'lru-cache';
-
 interface Allowance {
   /** Guesses in a row. */
   readonly most: number;
@@ -26,10 +24,13 @@ interface Use {
   readonly atMs: number;
 }
 
+/** By name; the one that was written longest ago comes first. */
+type Uses = Map<string, Use>;
+
 export class Guesses {
   readonly #now: () => number;
-  readonly #clients = new LRUCache<string, Use>({ max: REMEMBERED });
-  readonly #users = new LRUCache<string, Use>({ max: REMEMBERED });
+  readonly #clients: Uses = new Map();
+  readonly #users: Uses = new Map();
 
   /** @param now milliseconds since 1970 */
   constructor(now: () => number) {
@@ -65,14 +66,19 @@ export class Guesses {
     return Math.min(FIRST_DELAY_MS * 2 ** Math.max(used - 1, 0), LONGEST_DELAY_MS);
   }
 
-  #used(uses: LRUCache<string, Use>, key: string, { everyMs }: Allowance): number {
+  #used(uses: Uses, key: string, { everyMs }: Allowance): number {
     const use = uses.get(key);
     // A clock that is set back gives nothing and takes nothing.
     return use ? Math.max(use.used - Math.max(this.#now() - use.atMs, 0) / everyMs, 0) : 0;
   }
 
-  #set(uses: LRUCache<string, Use>, key: string, used: number): void {
-    if (used > 0) uses.set(key, { used, atMs: this.#now() });
-    else uses.delete(key);
+  // A plain Map: every session that authenticates comes and goes here, and an LRUCache that becomes empty clears room
+  // for all its entries, which costs more than the check of the password.
+  #set(uses: Uses, key: string, used: number): void {
+    uses.delete(key);
+    if (used <= 0) return;
+    uses.set(key, { used, atMs: this.#now() });
+    const oldest = uses.size > REMEMBERED ? uses.keys().next().value : undefined;
+    if (oldest !== undefined) uses.delete(oldest);
   }
 }
