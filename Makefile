@@ -40,6 +40,10 @@ bench: install ## compare with Postfix, Postfix+OpenDKIM and Haraka on this mach
 	  --relay-start '$(CURDIR)/test/bench/start plain' --relay-port 2525 --sizes 4096,102400 --reuse 0,1 \
 	  --peers postfix,haraka --out .cache/bench/plain.json
 	PEERS=$${PEERS:-$(CURDIR)/.cache/bench/peers} test/bench/compare --relay-name chasqui \
+	  --relay-start '$(CURDIR)/test/bench/start plain' --relay-port 2525 --relay-submission-port 2587 \
+	  --relay-credential "$${PEERS:-$(CURDIR)/.cache/bench/peers}/chasqui/state/secrets/default/app-smtp" \
+	  --submission --peers postfix --out .cache/bench/submission.json
+	PEERS=$${PEERS:-$(CURDIR)/.cache/bench/peers} test/bench/compare --relay-name chasqui \
 	  --relay-start '$(CURDIR)/test/bench/start signed' --relay-port 2525 --sizes 4096 \
 	  --peers postfix-opendkim,haraka-dkim --expect-dkim --out .cache/bench/signed.json
 
