@@ -132,6 +132,18 @@ export const SmtpRelaySpec = Type.Object(
       ),
     }),
     delivery,
+    queue: common.section('Bounds of the queue of one replica; new mail beyond them is answered 452 4.3.1.', {
+      minFree: common.quantity(
+        'Room that is kept free on the disk of the queue, the unused part of its database counted in.',
+        '128Mi',
+      ),
+      maxMessages: Type.Integer({
+        description: 'Most messages in the queue.',
+        minimum: 1,
+        maximum: 100_000_000,
+        default: 5_000_000,
+      }),
+    }),
     limits: common.section('Bounds on what a client may ask of one replica.', {
       messageSize: common.quantity('Largest message.', '50Mi'),
       recipients: Type.Integer({

@@ -358,6 +358,7 @@ describe('defaults', () => {
         idleTimeout: '5m',
         sessionTimeout: '1h',
       },
+      queue: { minFree: '128Mi', maxMessages: 5_000_000 },
       monitoring: { port: 9465 },
       deletion: { drainTimeout: '10m' },
     });

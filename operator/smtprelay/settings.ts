@@ -25,6 +25,7 @@ export function settingsDocument({ metadata, spec }: SmtpRelay): SettingsDocumen
       connectionsPerClient: spec.limits.connectionsPerClient,
       sessionTimeoutMs: durationMs(spec.limits.sessionTimeout),
     },
+    queue: { minFreeBytes: quantityBytes(spec.queue.minFree), maxMessages: spec.queue.maxMessages },
     monitoring: { port: spec.monitoring.port },
   };
 }

@@ -86,6 +86,10 @@ export const SettingsDocument = Type.Object({
     /** How long a session may last; absent: as long as it says something. */
     sessionTimeoutMs: Type.Optional(ms(1)),
   }),
+  /** Bounds on what waits here, new mail beyond them is refused. Absent: none. */
+  queue: Type.Optional(
+    Type.Object({ minFreeBytes: Type.Integer({ minimum: 0 }), maxMessages: Type.Integer({ minimum: 1 }) }),
+  ),
   monitoring: Type.Object({ port: portNumber }),
 });
 export type SettingsDocument = Type.Static<typeof SettingsDocument>;

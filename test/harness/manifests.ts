@@ -46,6 +46,7 @@ export const relay = (
       idleTimeout: '5m',
       sessionTimeout: '1h',
     },
+    queue: { minFree: '128Mi', maxMessages: 5_000_000 },
     monitoring: { port: 9465 },
     deletion: { drainTimeout: '10m' },
     ...spec,
