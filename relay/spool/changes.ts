@@ -1,7 +1,10 @@
 /** The changes that a spool knows, as statements. They run inside a transaction that the group commit holds. */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { Arrivals } from './arrivals.ts';
+import { Departures } from './departures.ts';
 import type { LaneKey } from './lanes.ts';
-import type { Change, Committed, NewMessage, StoredOutcome } from './requests.ts';
+import type { Adopted, Marked } from './move.ts';
+import type { Adoption, Change, Committed, NewMessage, StoredOutcome } from './requests.ts';
 import { contentCrc, deliveryCrc, deliveryRow, integerOf, type MessageRow, messageCrc, textOf } from './rows.ts';
 import type { UsageTable } from './usage.ts';
 
@@ -27,10 +30,12 @@ class Effects implements Applied {
   messages = 0;
   deliveries = 0;
   highestId = 0;
-  readonly committed: { firstDeliveries: number[]; bodies: Uint8Array<ArrayBuffer>[] } = {
-    firstDeliveries: [],
-    bodies: [],
-  };
+  readonly committed: {
+    firstDeliveries: number[];
+    bodies: Uint8Array<ArrayBuffer>[];
+    marked: Marked[];
+    adopted: Adopted | undefined;
+  } = { firstDeliveries: [], bodies: [], marked: [], adopted: undefined };
   readonly lanes: LaneKey[] = [];
   readonly files: number[] = [];
 }
@@ -49,12 +54,16 @@ export class Changes {
   readonly #deleteSignature: StatementSync;
   readonly #park: StatementSync;
   readonly #reserve: StatementSync;
+  readonly #departures: Departures;
+  readonly #arrivals: Arrivals;
   /** Gaps that a rolled back change leaves do no harm. */
   #nextDelivery: number;
 
   /** @param usage where what quotas count is counted */
   constructor(db: DatabaseSync, usage: UsageTable) {
     this.#usage = usage;
+    this.#departures = new Departures(db);
+    this.#arrivals = new Arrivals(db);
     this.#insertMessage = db.prepare(
       `INSERT INTO message (id, first_delivery, deliveries, envelope, file_bytes, file_crc, crc)
        VALUES (?, ?, ?, ?, ?, ?, ?)`,
@@ -103,8 +112,44 @@ export class Changes {
       case 'reserve':
         this.#reserve.run(change.upToId);
         break;
+      case 'mark':
+        this.#mark(change, effects);
+        break;
+      case 'adopt':
+        this.#adopt(change, effects);
+        break;
+      case 'finish':
+        for (const sequence of change.sequences) this.#leave(sequence, effects);
+        break;
+      case 'forget':
+        this.#arrivals.forget(change.source, change.upTo);
+        break;
     }
     return effects;
+  }
+
+  #mark({ messages, peer, nowMs }: Extract<Change, { kind: 'mark' }>, effects: Effects): void {
+    for (const message of messages) {
+      const marked = this.#departures.mark(message, peer, nowMs, effects.lanes);
+      if (marked) effects.committed.marked.push(marked);
+    }
+  }
+
+  #leave(sequence: number, effects: Effects): void {
+    for (const delivery of this.#departures.finish(sequence)) this.#finish(delivery, effects);
+  }
+
+  /** The message and its entry in the ledger are one: a move that is known stores nothing. */
+  #adopt({ source, sequence, queueId, message, signature, deliveries }: Adoption, effects: Effects): void {
+    const adopted = this.#arrivals.enter(source, sequence, queueId, message.id);
+    effects.committed.adopted = adopted;
+    if (adopted !== 'new') return;
+    this.#accept(message, effects);
+    const first = effects.committed.firstDeliveries[0] ?? 0;
+    for (const [index, { attempts, due, recipients }] of deliveries.entries()) {
+      const outcome = { delivery: first + index, attempts, recipients, dueMs: due, signature };
+      this.#deferTo(outcome, recipients, effects);
+    }
   }
 
   #accept(message: NewMessage, effects: Effects): void {
@@ -154,6 +199,7 @@ export class Changes {
     const over = this.#deleteMessage.get(message);
     if (!over) return;
     effects.messages -= 1;
+    this.#arrivals.leave(message);
     this.#deleteSignature.run(message);
     if (over.file_bytes === null) this.#deleteBody.run(message);
     else effects.files.push(message);

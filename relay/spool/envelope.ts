@@ -32,6 +32,8 @@ export interface Envelope {
   readonly bodyHash: string;
   /** Bytes of the header block at the start of the content, blank line included. */
   readonly headerBytes: number;
+  /** The id that the message got where it was accepted, when that was in another spool: it keeps it (see move.ts). */
+  readonly queueId?: string;
 }
 
 export type RecipientState = 'queued' | 'deferred' | 'delivered' | 'bounced' | 'expired';

@@ -3,7 +3,8 @@ import { Bodies, IN_ROW_BYTES } from './bodies.ts';
 import type { BodyWriter } from './body-file.ts';
 import type { Envelope } from './envelope.ts';
 import { SpoolIntake } from './intake.ts';
-import { formatQueueId, parseQueueId } from './queue-id.ts';
+import type { Moves } from './move.ts';
+import { formatQueueId, rowName } from './queue-id.ts';
 import type { NewMessage, Opened, StoredMessage } from './requests.ts';
 import { parseEnvelope, parseRecipients } from './rows.ts';
 import {
@@ -22,7 +23,9 @@ import {
   type Usage,
 } from './spool.ts';
 import { type Log, RESERVED_IDS } from './storage.ts';
+import { bufferOver, newMessage } from './stored-form.ts';
 import { CommitInDoubt, WriterThread } from './thread.ts';
+import { ThreadMoves } from './thread-moves.ts';
 
 export interface SpoolOptions {
   /** Made with mode 0700 where it is missing. */
@@ -50,6 +53,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
 
 class ThreadedSpool implements Spool {
   readonly spoolId: string;
+  readonly moves: Moves;
   readonly #thread: WriterThread;
   readonly #bodies: Bodies;
   readonly #now: () => number;
@@ -64,6 +68,7 @@ class ThreadedSpool implements Spool {
     this.#now = now;
     this.#nextId = opened.nextId;
     this.#reservedId = opened.reservedId;
+    this.moves = new ThreadMoves({ spoolId: this.spoolId, thread, bodies, allocate: () => this.#allocate(), now });
   }
 
   open(): Intake {
@@ -80,21 +85,23 @@ class ThreadedSpool implements Spool {
   async due(lane: Pick<Lane, 'destination' | 'sender'>, nowMs: number, n: number): Promise<readonly QueuedDelivery[]> {
     const { destination, sender } = lane;
     const rows = await this.#thread.request<'due'>({ kind: 'due', destination, sender, nowMs, limit: n });
-    return rows.map((row) => ({
-      id: row.id,
-      queueId: formatQueueId(this.spoolId, row.message),
-      destination: row.destination,
-      envelope: parseEnvelope(row.envelope),
-      attempts: row.attempts,
-      recipients: parseRecipients(row.recipients),
-    }));
+    return rows.map((row) => {
+      const envelope = parseEnvelope(row.envelope);
+      return {
+        id: row.id,
+        queueId: envelope.queueId ?? formatQueueId(this.spoolId, row.message),
+        destination: row.destination,
+        envelope,
+        attempts: row.attempts,
+        recipients: parseRecipients(row.recipients),
+      };
+    });
   }
 
   async read(queueId: string): Promise<Content> {
-    const id = parseQueueId(this.spoolId, queueId);
-    const stored = id === undefined ? undefined : await this.#thread.request<'read'>({ kind: 'read', id });
-    if (id === undefined || !stored) throw new Error(`message ${queueId} is not in the queue`);
-    const { signature, body } = stored;
+    const stored = await this.#thread.request<'read'>({ kind: 'read', id: rowName(this.spoolId, queueId) });
+    if (!stored) throw new Error(`message ${queueId} is not in the queue`);
+    const { id, signature, body } = stored;
     return {
       signature: signature && bufferOver(signature),
       data: body instanceof Uint8Array ? bufferOver(body) : this.#bodies.content(id, body),
@@ -137,9 +144,7 @@ class ThreadedSpool implements Spool {
   }
 
   async show(queueId: string): Promise<QueuedMessage | undefined> {
-    const id = parseQueueId(this.spoolId, queueId);
-    if (id === undefined) return undefined;
-    const message = await this.#thread.request<'show'>({ kind: 'show', id });
+    const message = await this.#thread.request<'show'>({ kind: 'show', id: rowName(this.spoolId, queueId) });
     return message && this.#queued(message);
   }
 
@@ -223,10 +228,11 @@ class ThreadedSpool implements Spool {
     };
   }
 
-  #queued({ id, envelope, deliveries }: StoredMessage): QueuedMessage {
+  #queued({ id, envelope: text, deliveries }: StoredMessage): QueuedMessage {
+    const envelope = parseEnvelope(text);
     return {
-      queueId: formatQueueId(this.spoolId, id),
-      envelope: parseEnvelope(envelope),
+      queueId: envelope.queueId ?? formatQueueId(this.spoolId, id),
+      envelope,
       deliveries: deliveries.map(({ destination, attempts, dueMs, recipients }) => ({
         destination,
         attempts,
@@ -235,28 +241,6 @@ class ThreadedSpool implements Spool {
       })),
     };
   }
-}
-
-function newMessage(
-  id: number,
-  body: NewMessage['body'],
-  envelope: Envelope,
-  deliveries: readonly NewDelivery[],
-): NewMessage {
-  return {
-    id,
-    envelope: JSON.stringify(envelope),
-    sender: envelope.user ?? envelope.network ?? '',
-    body,
-    deliveries: deliveries.map(({ destination, recipients }) => ({
-      destination,
-      recipients: JSON.stringify(recipients),
-    })),
-  };
-}
-
-function bufferOver(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 function elementOf<T>(list: readonly T[], index: number): T {

@@ -69,10 +69,10 @@ export class Questions {
     if (!row) return undefined;
     const signed = this.#signature.get(id);
     const signature = signed ? contentOf('signature', id, signed.fields, signed.crc) : undefined;
-    if (row.file) return { signature, body: row.file };
+    if (row.file) return { id, signature, body: row.file };
     const stored = this.#body.get(id);
     if (!stored) throw new SpoolDamage(`message row ${id} has no body`);
-    return { signature, body: contentOf('body', id, stored.content, stored.crc) };
+    return { id, signature, body: contentOf('body', id, stored.content, stored.crc) };
   }
 
   /** Oldest first. */

@@ -29,3 +29,8 @@ export function parseQueueId(spoolId: string, queueId: string): number | undefin
   for (const digit of upper.slice(SPOOL_ID_LENGTH)) messageId = messageId * 32 + ALPHABET.indexOf(digit);
   return Number.isSafeInteger(messageId) ? messageId : undefined;
 }
+
+/** What to ask the database for: the row of a message of this spool, or the id that a message from another one kept. */
+export function rowName(spoolId: string, queueId: string): number | string {
+  return parseQueueId(spoolId, queueId) ?? queueId.toUpperCase();
+}

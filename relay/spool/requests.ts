@@ -1,4 +1,5 @@
 /** What the spool's main-thread side and its writer thread say to each other. */
+import type { Adopted, Marked, Movable } from './move.ts';
 import type { BodyFileInfo } from './rows.ts';
 import type { Lane, SpoolStats, Usage } from './spool.ts';
 
@@ -26,7 +27,21 @@ export type Change =
   | { readonly kind: 'accept'; readonly message: NewMessage; readonly usage: Usage | undefined }
   | { readonly kind: 'record'; readonly outcomes: readonly StoredOutcome[]; readonly spawned: readonly NewMessage[] }
   | { readonly kind: 'park'; readonly deliveries: readonly number[]; readonly dueMs: number }
-  | { readonly kind: 'reserve'; readonly upToId: number };
+  | { readonly kind: 'reserve'; readonly upToId: number }
+  | { readonly kind: 'mark'; readonly messages: readonly Movable[]; readonly peer: string; readonly nowMs: number }
+  | ({ readonly kind: 'adopt' } & Adoption)
+  | { readonly kind: 'finish'; readonly sequences: readonly number[] }
+  | { readonly kind: 'forget'; readonly source: string; readonly upTo: number };
+
+/** A message from another spool. Its deliveries are those of the message, in the same order. */
+export interface Adoption {
+  readonly source: string;
+  readonly sequence: number;
+  readonly queueId: string;
+  readonly message: NewMessage;
+  readonly signature: Uint8Array | undefined;
+  readonly deliveries: readonly { readonly attempts: number; readonly due: number; readonly recipients: string }[];
+}
 
 /** Questions: answered from what is committed. */
 export type Question =
@@ -38,11 +53,18 @@ export type Question =
       readonly nowMs: number;
       readonly limit: number;
     }
-  | { readonly kind: 'read'; readonly id: number }
+  | { readonly kind: 'read'; readonly id: RowName }
   | { readonly kind: 'list'; readonly limit: number }
-  | { readonly kind: 'show'; readonly id: number }
+  | { readonly kind: 'show'; readonly id: RowName }
   | { readonly kind: 'stats' }
-  | { readonly kind: 'usage' };
+  | { readonly kind: 'usage' }
+  | { readonly kind: 'movable'; readonly afterId: number; readonly limit: number }
+  | { readonly kind: 'marked'; readonly afterSequence: number; readonly limit: number }
+  | { readonly kind: 'move'; readonly sequence: number }
+  | { readonly kind: 'finishedUpTo'; readonly peer: string };
+
+/** A message: by its row, or by the queue id that it has from another spool. */
+export type RowName = number | string;
 
 /** Sent last: everything before it is committed, then the database is closed. */
 export interface CloseRequest {
@@ -70,14 +92,30 @@ export interface StoredMessage {
 }
 
 export interface StoredContent {
+  /** Row of the message. */
+  readonly id: number;
   readonly signature: Uint8Array | undefined;
   readonly body: Uint8Array | BodyFileInfo;
+}
+
+/** What a mark stands for: all that moves of a message, but its content. */
+export interface MarkedRow {
+  readonly message: number;
+  readonly envelope: string;
+  readonly deliveries: readonly {
+    readonly destination: string;
+    readonly attempts: number;
+    readonly due: number;
+    readonly recipients: string;
+  }[];
 }
 
 /** First delivery id of each message of a change, in order, and the bodies handed back. */
 export interface Committed {
   readonly firstDeliveries: readonly number[];
   readonly bodies: readonly Uint8Array<ArrayBuffer>[];
+  readonly marked: readonly Marked[];
+  readonly adopted: Adopted | undefined;
 }
 
 export interface Answers {
@@ -85,6 +123,10 @@ export interface Answers {
   readonly record: Committed;
   readonly park: undefined;
   readonly reserve: undefined;
+  readonly mark: Committed;
+  readonly adopt: Committed;
+  readonly finish: Committed;
+  readonly forget: Committed;
   readonly lanes: readonly Lane[];
   readonly due: readonly StoredDelivery[];
   readonly read: StoredContent | undefined;
@@ -92,6 +134,10 @@ export interface Answers {
   readonly show: StoredMessage | undefined;
   readonly stats: SpoolStats;
   readonly usage: readonly Usage[];
+  readonly movable: readonly Movable[];
+  readonly marked: readonly Marked[];
+  readonly move: MarkedRow | undefined;
+  readonly finishedUpTo: number;
   readonly close: undefined;
 }
 

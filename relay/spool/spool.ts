@@ -6,6 +6,7 @@
  * that reads the disk again can tell (PostgreSQL's fsync lesson of 2018).
  */
 import type { Envelope, Recipient } from './envelope.ts';
+import type { Moves } from './move.ts';
 
 /** A delivery of one message to one destination: the unit that is scheduled, retried and recorded. */
 export interface QueuedDelivery {
@@ -117,6 +118,8 @@ export interface SpoolStats {
 export interface Spool {
   /** First part of every queue id of this spool. */
   readonly spoolId: string;
+  /** To and from the spools of other replicas. */
+  readonly moves: Moves;
   /** Starts a message and gives it its queue id. */
   open(): Intake;
   /** Lanes with something due at nowMs or later, earliest first. */

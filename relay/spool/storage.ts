@@ -5,15 +5,17 @@
 import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
 import path from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
+import { Arrivals } from './arrivals.ts';
 import { BODY_FOLDER, removeBody, removeOrphans } from './body-file.ts';
 import { type Applied, Changes } from './changes.ts';
 import { openDatabase } from './database.ts';
+import { Departures } from './departures.ts';
 import { FailedSync, GroupCommit, type Outcome } from './group.ts';
 import { ID_FILE, IdFile, readIds } from './id-file.ts';
 import { type LaneKey, Lanes } from './lanes.ts';
 import { refuseLostCommits, refuseLostDatabase } from './loss.ts';
 import { Questions } from './questions.ts';
-import type { Answer, Change, Opened, Question, WriterOptions } from './requests.ts';
+import type { Answer, Change, Opened, Question, RowName, WriterOptions } from './requests.ts';
 import { integerOf } from './rows.ts';
 import { UsageTable } from './usage.ts';
 
@@ -38,6 +40,8 @@ export class Storage {
   readonly #db: DatabaseSync;
   readonly #log: Log;
   readonly #usage: UsageTable;
+  readonly #departures: Departures;
+  readonly #arrivals: Arrivals;
   readonly #group: GroupCommit;
   readonly #questions: Questions;
   readonly #lanes: Lanes;
@@ -56,10 +60,14 @@ export class Storage {
     if (typeof ids !== 'object') this.#createIdFile(ids);
     this.#idFile = new IdFile(folder);
     this.#writeIds();
-    // What was in memory at its first attempt is nobody's now.
-    db.prepare('UPDATE delivery SET due = ? WHERE due IS NULL').run(openedMs);
+    // What was in memory at its first attempt is nobody's now; what moves to another spool is that one's, or will be.
+    this.#departures = new Departures(db);
+    db.prepare('UPDATE delivery SET due = ? WHERE due IS NULL AND message NOT IN (SELECT message FROM moving)').run(
+      openedMs,
+    );
     this.#usage = new UsageTable(db, openedMs);
     this.#group = new GroupCommit(db, new Changes(db, this.#usage));
+    this.#arrivals = new Arrivals(db);
     this.#questions = new Questions(db);
     this.#lanes = new Lanes(db);
     this.#messages = count(db, 'message');
@@ -129,11 +137,11 @@ export class Storage {
         return sound;
       }
       case 'read':
-        return this.#questions.read(question.id);
+        return this.#questions.read(this.#rowOf(question.id));
       case 'list':
         return this.#questions.list(question.limit, (error) => this.#log('error', error.message));
       case 'show':
-        return this.#questions.show(question.id);
+        return this.#questions.show(this.#rowOf(question.id));
       case 'stats': {
         const oldestMs = this.#questions.oldestMs();
         const counts = { messages: this.#messages, deliveries: this.#deliveries };
@@ -141,7 +149,20 @@ export class Storage {
       }
       case 'usage':
         return this.#usage.all();
+      case 'movable':
+        return this.#departures.movable(question.afterId, question.limit);
+      case 'marked':
+        return this.#departures.marked(question.afterSequence, question.limit);
+      case 'move':
+        return this.#departures.read(question.sequence);
+      case 'finishedUpTo':
+        return this.#departures.finishedUpTo(question.peer);
     }
+  }
+
+  /** No message has the id 0. */
+  #rowOf(name: RowName): number {
+    return typeof name === 'number' ? name : (this.#arrivals.named(name) ?? 0);
   }
 
   /** @throws {FailedSync} */

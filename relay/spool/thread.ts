@@ -83,7 +83,7 @@ export class WriterThread {
     if (this.#ended) return Promise.reject(new SpoolUnavailable(this.#ended.message));
     const bodies = messagesOf(request).flatMap(({ body }) => (body instanceof Uint8Array ? [body.buffer] : []));
     const bytes = bodies.reduce((sum, body) => sum + body.byteLength, 0);
-    if (request.kind === 'accept' && this.#isFull(bytes)) {
+    if ((request.kind === 'accept' || request.kind === 'adopt') && this.#isFull(bytes)) {
       return Promise.reject(new SpoolUnavailable('the disk does not keep up with new mail'));
     }
     const ticket = ++this.#tickets;
@@ -141,7 +141,7 @@ export class WriterThread {
 }
 
 function messagesOf(request: Request): readonly NewMessage[] {
-  if (request.kind === 'accept') return [request.message];
+  if (request.kind === 'accept' || request.kind === 'adopt') return [request.message];
   return request.kind === 'record' ? request.spawned : [];
 }
 

@@ -76,10 +76,13 @@ function* waiting(first: readonly Numbered<Request>[]): Generator<Numbered<Reque
   }
 }
 
+const CHANGES: ReadonlySet<string> = new Set<Change['kind']>([
+  ...(['accept', 'record', 'park', 'reserve'] as const),
+  ...(['mark', 'adopt', 'finish', 'forget'] as const),
+]);
+
 function isChange(request: Change | Question): request is Change {
-  return (
-    request.kind === 'accept' || request.kind === 'record' || request.kind === 'park' || request.kind === 'reserve'
-  );
+  return CHANGES.has(request.kind);
 }
 
 function* groups(changes: readonly Numbered<Change>[]): Generator<readonly Numbered<Change>[]> {
@@ -98,7 +101,7 @@ function* groups(changes: readonly Numbered<Change>[]): Generator<readonly Numbe
 }
 
 function messagesOf(change: Change): readonly NewMessage[] {
-  if (change.kind === 'accept') return [change.message];
+  if (change.kind === 'accept' || change.kind === 'adopt') return [change.message];
   return change.kind === 'record' ? change.spawned : [];
 }
 
