@@ -52,6 +52,8 @@ const NO_PATHS: readonly (readonly [what: string, given: string])[] = [
   ['a quote in an atom', 'a"n"a@dest.test'],
   ['an atom beside a quoted string', '"a".b@dest.test'],
   ['a bare quote in a quoted string', '"a"b"@dest.test'],
+  ['an angle bracket in a quoted string', '"a>b"@dest.test'],
+  ['an escaped angle bracket', '"a\\<b"@dest.test'],
   ['CR LF in a quoted string', '"a\r\nBcc: x"@dest.test'],
   ['an escaped LF', '"a\\\nb"@dest.test'],
   ['NUL', 'a\0b@dest.test'],

@@ -15,8 +15,12 @@ export interface Address {
 
 const ATOM = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~\\-\\u{a0}-\\u{10ffff}]+";
 const DOT_ATOM = new RegExp(`^${ATOM}(\\.${ATOM})*$`, 'u');
-/** RFC 5321 4.1.2: printable ASCII, a backslash before anything; and RFC 6531 3.3. */
-const QUOTED = /^"(?:[ !#-[\]-~\u{a0}-\u{10ffff}]|\\[ -~])*"$/u;
+/**
+ * RFC 5321 4.1.2: printable ASCII, a backslash before anything; and RFC 6531 3.3. Without angle brackets: for many
+ * parsers they end the path, so such an address is never sent to others (deliver/transaction). Taken here, a message
+ * from one could reach nobody, and no notice its sender.
+ */
+const QUOTED = /^"(?:[ !#-;=?-[\]-~\u{a0}-\u{10ffff}]|\\[ -;=?-~])*"$/u;
 const DOMAIN = /^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 /** Zero-width characters and line separators: in an address they only deceive. */
 const INVISIBLE = /[\p{Cf}\p{Zl}\p{Zp}\p{Zs}]/u;
