@@ -10,6 +10,9 @@ export function maySendAs(session: SessionFacts, address: Address): boolean {
   const { config } = session;
   if (session.user === undefined) return session.network !== undefined && config.domains.has(address.domain);
   const senders = config.users.get(session.user)?.senders ?? [];
-  const whole = `${address.local}@${address.domain}`.toLowerCase();
-  return senders.some((sender) => sender === `*@${address.domain}` || sender.toLowerCase() === whole);
+  const whole = comparable(`${address.local}@${address.domain}`);
+  return senders.some((sender) => sender === `*@${address.domain}` || comparable(sender) === whole);
 }
+
+/** RFC 6532 3.1: a letter with its accent is the same in one character and in two. */
+const comparable = (address: string): string => address.normalize('NFC').toLowerCase();
