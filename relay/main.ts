@@ -7,6 +7,7 @@ import { dispatcher } from './admin/dispatch.ts';
 import { adminRoutes } from './admin/routes.ts';
 import type { ReplicaStatus } from './admin/status.ts';
 import { openConfig } from './config/live-config.ts';
+import { TIMEOUTS, type Timeouts } from './deliver/connection.ts';
 import { createDeliverer } from './deliver/create-deliverer.ts';
 import { createDns } from './deliver/dns.ts';
 import { hasNullMx } from './deliver/mx.ts';
@@ -35,6 +36,10 @@ export interface RelayOptions {
   readonly monitoring: { readonly host: string; readonly offset: number };
   /** Stop as on SIGTERM when the IPC channel to the supervisor closes. */
   readonly supervised: boolean;
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
+  /** How long destinations are waited for. */
+  readonly timeouts?: Timeouts;
 }
 
 /** Within the 15 s that a supervisor waits before it kills; a kill would lose nothing but what was in hand. */
@@ -59,8 +64,7 @@ export async function runRelay(options: RelayOptions): Promise<void> {
 }
 
 async function run(options: RelayOptions, log: Observer): Promise<void> {
-  const { ordinal } = options;
-  const now = Date.now;
+  const { ordinal, now = Date.now, timeouts = TIMEOUTS } = options;
   const stopped = stopRequest(options.supervised);
   await mkdir(options.spoolFolder, { recursive: true, mode: 0o700 });
 
@@ -79,7 +83,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   const metrics = createMetrics(() => spool.stats(), now);
   const observer = both(log, metrics.observer);
   const router = createRouter(config);
-  const dns = createDns(() => config.current().settings.delivery.direct.resolvers);
+  const dns = createDns(() => config.current().settings.delivery.direct.resolvers, timeouts.dns);
   const deliverer = createDeliverer({
     config,
     spool,
@@ -89,6 +93,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     report: createDsn(config, router),
     now,
     random: Math.random,
+    timeouts,
   });
   const receiver = createReceiver({
     config,

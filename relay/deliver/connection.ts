@@ -14,6 +14,8 @@ import { Wire } from './wire.ts';
 
 /** Milliseconds. RFC 5321 4.5.3.2 asks for 5 minutes for most replies; it says why not less for the final dot. */
 export interface Timeouts {
+  /** Of the first try of a DNS query; the second waits longer. */
+  readonly dns: number;
   readonly connect: number;
   /** From the connection to the end of EHLO, STARTTLS included. */
   readonly greeting: number;
@@ -26,6 +28,7 @@ export interface Timeouts {
 }
 
 export const TIMEOUTS: Timeouts = {
+  dns: 3_000,
   connect: 30_000,
   greeting: 60_000,
   command: 5 * 60_000,

@@ -94,7 +94,7 @@ test('an answer too long for UDP is asked again over TCP, and no more of it is k
 });
 
 test('smarthosts are asked of the system', async () => {
-  const dns = createDns(() => []);
+  const dns = createDns(() => [], 100);
   assert((await dns.systemAddresses('localhost')).some((address) => address === '127.0.0.1' || address === '::1'));
   assert.deepEqual(await dns.systemAddresses('127.0.0.9'), ['127.0.0.9']);
 });

@@ -54,7 +54,7 @@ const SYSTEM_LOOKUP_MS = 15_000;
  * @param servers HOST:PORT of DNS servers, read at each lookup; empty means the system's
  * @param queryTimeoutMs of the first try; the second waits longer
  */
-export function createDns(servers: () => readonly string[], queryTimeoutMs = 3_000): Dns {
+export function createDns(servers: () => readonly string[], queryTimeoutMs: number): Dns {
   let resolver: Resolver | undefined;
   let asked = '';
 

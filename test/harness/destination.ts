@@ -15,6 +15,8 @@ import { createSecureContext, TLSSocket } from 'node:tls';
 
 /** Says nothing and keeps the connection. */
 export const hang = Symbol('hang');
+/** As hang, and reads nothing more: what the other side sends stays with it. */
+export const stall = Symbol('stall');
 /** Ends the connection without a word. */
 export const drop = Symbol('drop');
 
@@ -26,6 +28,7 @@ export const drop = Symbol('drop');
 export type Reaction =
   | string
   | typeof hang
+  | typeof stall
   | typeof drop
   | { readonly reply: string; readonly thenDrop: true }
   | { readonly reply: string; readonly byByte: true }
@@ -94,11 +97,14 @@ export interface DestinationOptions {
   readonly extensions?: readonly string[];
   /** PEM. With it STARTTLS is offered. */
   readonly certificate?: { readonly cert: string; readonly key: string };
+  /** Drops what comes in one piece with a command, whatever it offers. */
+  readonly forgetful?: boolean;
   readonly react?: Script;
 }
 
 const EXTENSIONS = ['PIPELINING', 'SIZE 104857600', '8BITMIME', 'SMTPUTF8', 'ENHANCEDSTATUSCODES', 'DSN'];
 const END_OF_DATA = Buffer.from('\r\n.\r\n');
+const DOT_LINE = Buffer.from('.\r\n');
 const CRLF = Buffer.from('\r\n');
 
 export class Destination implements AsyncDisposable {
@@ -237,7 +243,7 @@ class Session implements ConnectionRecord {
     const end = this.#input.indexOf(CRLF);
     if (end < 0) return;
     const line = this.#input.toString('utf8', 0, end);
-    this.#input = this.#input.subarray(end + 2);
+    this.#input = this.#destination.options.forgetful ? Buffer.alloc(0) : this.#input.subarray(end + 2);
     this.lines.push(line);
     void this.#turn(() => this.#command(line));
   }
@@ -256,8 +262,9 @@ class Session implements ConnectionRecord {
       case 'RCPT':
         return this.#rcpt(argument);
       case 'DATA':
-        if (this.#to.length === 0) return this.#write('503 5.5.1 No valid recipients');
-        this.#inData = isPositive(await this.#answer('data', '', '354 Go ahead'));
+        this.#inData = isPositive(
+          await this.#answer('data', '', this.#to.length > 0 ? '354 Go ahead' : '503 5.5.1 No valid recipients'),
+        );
         return;
       case 'RSET':
         this.#reset();
@@ -310,10 +317,8 @@ class Session implements ConnectionRecord {
   async #body(): Promise<void> {
     const reaction = await this.#destination.react(this.#step('body', ''));
     if (reaction !== undefined) return this.#do(reaction);
-    // The CRLF that ends the DATA command begins the terminator of an empty message (RFC 5321 4.1.1.4).
-    const whole = Buffer.concat([CRLF, this.#input]);
-    const end = whole.indexOf(END_OF_DATA);
-    if (end < 0) {
+    const dot = this.#dotThatEnds();
+    if (dot === undefined) {
       this.#searched = this.#input.length;
       return;
     }
@@ -324,13 +329,21 @@ class Session implements ConnectionRecord {
       to: this.#to,
       mailParameters: this.#mailParameters,
       rcptParameters: this.#rcptParameters,
-      data: unstuffed(whole.subarray(2, end + 2)),
+      data: unstuffed(this.#input.subarray(0, dot)),
       tls: this.tls,
       connection: this,
     };
-    this.#input = whole.subarray(end + END_OF_DATA.length);
+    this.#input = this.#input.subarray(dot + DOT_LINE.length);
     if (isPositive(await this.#answer('dot', '', '250 2.0.0 Taken'))) this.#destination.messages.push(message);
     this.#reset();
+  }
+
+  /** Where the dot of the end stands: on a line of its own. */
+  #dotThatEnds(): number | undefined {
+    // The CRLF that ends the DATA command begins the end of an empty message (RFC 5321 4.1.1.4).
+    if (this.#input.subarray(0, DOT_LINE.length).equals(DOT_LINE)) return 0;
+    const end = this.#input.indexOf(END_OF_DATA, Math.max(0, this.#searched - END_OF_DATA.length));
+    return end < 0 ? undefined : end + CRLF.length;
   }
 
   #reset(): void {
@@ -352,8 +365,10 @@ class Session implements ConnectionRecord {
   }
 
   async #do(reaction: Reaction): Promise<void> {
-    if (reaction === hang) this.#hanging = true;
-    else if (reaction === drop) this.#socket.destroy();
+    if (reaction === hang || reaction === stall) {
+      this.#hanging = true;
+      if (reaction === stall) this.#socket.pause();
+    } else if (reaction === drop) this.#socket.destroy();
     else if (typeof reaction === 'string') {
       this.#write(reaction);
       if (reaction.startsWith('421')) this.#socket.end();
@@ -378,7 +393,7 @@ class Session implements ConnectionRecord {
         // An error is the end too, and is followed by close.
         await Promise.race([once(this.#socket, 'drain'), once(this.#socket, 'close')]).catch(() => undefined);
       }
-      await pause(everyMs);
+      await pause(everyMs, undefined, { ref: everyMs === 0 });
     }
   }
 

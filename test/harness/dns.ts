@@ -29,7 +29,8 @@ const NXDOMAIN = 3;
 /** What fits a UDP answer without EDNS (RFC 1035 4.2.1). */
 const UDP_BYTES = 512;
 
-export type DnsFault = 'servfail' | 'silent';
+/** A function answers the query (its bytes, and as it reads) with bytes as they are. */
+export type DnsFault = 'servfail' | 'silent' | ((bytes: Buffer, query: Packet) => Buffer);
 
 export class MockDns implements AsyncDisposable {
   /** Every question asked, `TYPE NAME`. */
@@ -46,6 +47,7 @@ export class MockDns implements AsyncDisposable {
     udp.on('message', (bytes, from) => {
       const answer = this.#answer(bytes);
       if (!answer) return;
+      if (Buffer.isBuffer(answer)) return udp.send(answer, from.port, from.address);
       const whole = encode(answer);
       udp.send(whole.length > UDP_BYTES ? encode(truncated(answer)) : whole, from.port, from.address);
     });
@@ -90,7 +92,7 @@ export class MockDns implements AsyncDisposable {
     return this.add({ type: 'MX', name, data: { preference: 0, exchange: '.' } });
   }
 
-  /** Questions for a name fail from now on: with SERVFAIL, or without any answer. undefined ends it. */
+  /** Questions for a name fail from now on: with SERVFAIL, without any answer, or with these bytes. undefined ends it. */
   fail(name: string, fault: DnsFault | undefined): this {
     if (fault) this.#faults.set(name.toLowerCase(), fault);
     else this.#faults.delete(name.toLowerCase());
@@ -116,19 +118,20 @@ export class MockDns implements AsyncDisposable {
         const end = 2 + input.readUInt16BE(0);
         const answer = this.#answer(input.subarray(2, end));
         input = input.subarray(end);
-        if (answer) socket.write(streamEncode(answer));
+        if (answer) socket.write(Buffer.isBuffer(answer) ? framed(answer) : streamEncode(answer));
       }
     });
   }
 
   /** undefined: no answer at all. */
-  #answer(bytes: Buffer): Packet | undefined {
+  #answer(bytes: Buffer): Packet | Buffer | undefined {
     const query = decode(bytes);
     const question = query.questions?.[0];
     if (!question) return undefined;
     this.questions.push(`${question.type} ${question.name}`);
     const fault = this.#faults.get(question.name.toLowerCase());
     if (fault === 'silent') return undefined;
+    if (typeof fault === 'function') return fault(bytes, query);
     const answers = fault ? [] : this.#lookUp(question);
     const exists = this.#records.some((record) => same(record.name, question.name));
     const rcode = fault ? SERVFAIL : exists ? 0 : NXDOMAIN;
@@ -158,6 +161,13 @@ export class MockDns implements AsyncDisposable {
 }
 
 const same = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();
+
+/** RFC 1035 4.2.2. */
+function framed(message: Buffer): Buffer {
+  const length = Buffer.alloc(2);
+  length.writeUInt16BE(message.length);
+  return Buffer.concat([length, message]);
+}
 
 const truncated = (packet: Packet): Packet => ({
   ...packet,

@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import { replicaStatus } from '../../cli/admin-client.ts';
+import type { SmtpRelaySpec } from '../../crds/smtprelay.ts';
 import { writeConfig } from '../../operator/backends/host/config-folder.ts';
 import { domainDocument, judgeKeys, keyRecipe, keySlots } from '../../operator/maildomain/dkim-keys.ts';
 import { relayGroup } from '../../operator/smtprelay/relay-group.ts';
@@ -37,6 +38,10 @@ export interface RelayLine {
   readonly event?: string;
   readonly queueId?: string;
   readonly recipient?: string;
+  readonly reply?: { readonly code: number; readonly enhanced?: string; readonly text: string };
+  readonly attempts?: number;
+  readonly ageMs?: number;
+  readonly dsn?: string;
 }
 
 /** From the start of a process to its end. */
@@ -83,11 +88,18 @@ export class RelayProcess implements AsyncDisposable {
     this.port = port;
   }
 
-  /** @param wrap a command that runs the relay, such as a tracer */
-  static async start(destinationPort: number, wrap: readonly string[] = []): Promise<RelayProcess> {
+  /**
+   * @param wrap a command that runs the relay, such as a tracer
+   * @param delivery where mail goes, and when, in place of all of it to the destination
+   */
+  static async start(
+    destinationPort: number,
+    wrap: readonly string[] = [],
+    delivery: Partial<SmtpRelaySpec['delivery']> = {},
+  ): Promise<RelayProcess> {
     const root = await mkdtemp(join(tmpdir(), 'relay-'));
     const [port = 0, monitoring = 0] = await freePorts(2);
-    await writeManifests(join(root, 'config'), port, monitoring, destinationPort);
+    await writeManifests(join(root, 'config'), { port, monitoring }, destinationPort, delivery);
     const relay = new RelayProcess(root, port);
     await relay.run(wrap);
     return relay;
@@ -173,6 +185,12 @@ export class RelayProcess implements AsyncDisposable {
     return life;
   }
 
+  /** Most memory that the process had so far, bytes (proc(5), VmHWM). */
+  get peakMemory(): number {
+    const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.#pid()}/status`, 'utf8')) ?? [];
+    return Number(kib) * 1024;
+  }
+
   #pid(): number | undefined {
     const { child } = this.#life();
     if (!child.spawnfile.endsWith('strace')) return child.pid;
@@ -185,9 +203,9 @@ export class RelayProcess implements AsyncDisposable {
 /** The config folder as the operator writes it. */
 async function writeManifests(
   folder: string,
-  port: number,
-  monitoring: number,
+  { port, monitoring }: { readonly port: number; readonly monitoring: number },
   destinationPort: number,
+  delivery: Partial<SmtpRelaySpec['delivery']>,
 ): Promise<void> {
   const domain = manifests.domain('example-test');
   const secrets = await Promise.all(
@@ -211,6 +229,7 @@ async function writeManifests(
       ],
       direct: { resolvers: [], port: 25 },
       retry: { schedule: ['1s'], expireAfter: '10m' },
+      ...delivery,
     },
     monitoring: { port: monitoring },
   });

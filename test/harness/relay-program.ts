@@ -1,0 +1,42 @@
+/**
+ * `chasqui relay` with another clock and other timeouts, for tests that cannot wait for minutes or days. It stands
+ * before the command that it replaces: relay-program.ts SETTINGS chasqui relay --config ...
+ */
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { TIMEOUTS, type Timeouts } from '../../relay/deliver/connection.ts';
+import { runRelay } from '../../relay/main.ts';
+
+interface Settings {
+  readonly timeouts?: Partial<Timeouts>;
+  /** A file with what is added to the time of day, ms; read each time. */
+  readonly clock?: string;
+}
+
+/** What to give RelayProcess as `wrap`. */
+export const relayWith = (settings: Settings): readonly string[] => [
+  process.execPath,
+  import.meta.filename,
+  JSON.stringify(settings),
+];
+
+if (import.meta.main) {
+  const [settings = '{}', , , ...words] = process.argv.slice(2);
+  const { timeouts, clock }: Settings = JSON.parse(settings);
+  const text = { type: 'string' } as const;
+  const options = { config: text, spool: text, ordinal: text, admin: text, monitoring: text, 'listen-address': text };
+  const { values } = parseArgs({ args: words, options });
+  const given = (name: keyof typeof values): string => values[name] ?? '';
+  await runRelay({
+    configFolder: given('config'),
+    spoolFolder: given('spool'),
+    ordinal: Number(given('ordinal')),
+    listenAddress: given('listen-address'),
+    inherit: new Map(),
+    adminSocket: given('admin'),
+    monitoring: { host: given('monitoring'), offset: 0 },
+    supervised: false,
+    timeouts: { ...TIMEOUTS, ...timeouts },
+    ...(clock !== undefined && { now: () => Date.now() + Number(readFileSync(clock, 'utf8')) }),
+  });
+}
