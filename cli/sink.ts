@@ -2,9 +2,10 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dkimVerify } from 'mailauth/lib/dkim/verify.js';
-import { SMTPServer } from 'smtp-server';
 import Type from 'typebox';
 import Schema from 'typebox/schema';
+import { Listener } from '../relay/receive/listener.ts';
+import { SinkConversation } from './sink-conversation.ts';
 
 export interface SinkOptions {
   readonly listen: { readonly host: string; readonly port: number };
@@ -15,7 +16,9 @@ export interface SinkOptions {
   readonly out: { write(text: string): unknown };
 }
 
-const LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024;
+const IDLE_TIMEOUT_MS = 300_000;
+/** For messages in hand, when the sink is told to stop. */
+const GRACE_MS = 500;
 
 const StoredDomain = Schema.Compile(
   Type.Object({
@@ -40,46 +43,27 @@ interface Arrival {
 
 /** Runs until the signal. Each message is answered 250 once it was read, and is then forgotten. */
 export async function sink({ listen, state, json, signal, out }: SinkOptions): Promise<void> {
-  const server = new SMTPServer({
-    authOptional: true,
-    disabledCommands: ['AUTH', 'STARTTLS'],
-    disableReverseLookup: true,
-    logger: false,
-    size: LARGEST_MESSAGE_BYTES,
-    closeTimeout: 500,
-    onData(stream, session, callback) {
-      const chunks: Buffer[] = [];
-      let sizeBytes = 0;
-      stream.on('data', (chunk: Buffer) => {
-        sizeBytes += chunk.length;
-        if (sizeBytes <= LARGEST_MESSAGE_BYTES) chunks.push(chunk);
-      });
-      stream.on('end', () => {
-        if (sizeBytes > LARGEST_MESSAGE_BYTES) {
-          callback(Object.assign(new Error('message is too large'), { responseCode: 552 }));
-          return;
-        }
-        const { mailFrom, rcptTo } = session.envelope;
-        const to = rcptTo.map(({ address }) => address);
-        callback(null, 'taken');
-        void examine(Buffer.concat(chunks), mailFrom ? mailFrom.address : '', to, state).then(
-          (arrival) => out.write(json ? `${JSON.stringify(arrival)}\n` : readable(arrival)),
-          (error: unknown) => out.write(`could not be examined: ${String(error)}\n`),
-        );
-      });
-    },
+  const taken = (message: Buffer, from: string, to: readonly string[]) => {
+    void examine(message, from, to, state).then(
+      (arrival) => out.write(json ? `${JSON.stringify(arrival)}\n` : readable(arrival)),
+      (error: unknown) => out.write(`could not be examined: ${String(error)}\n`),
+    );
+  };
+  const listener = new Listener({
+    implicitTls: false,
+    limits: { idleTimeoutMs: IDLE_TIMEOUT_MS },
+    converse: (channel) => new SinkConversation(channel, taken),
+    onProblem: (problem) => out.write(`session failed: ${problem}\n`),
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(listen.port, listen.host, () => resolve());
-  });
-  server.on('error', (error) => out.write(`session failed: ${error.message}\n`));
+  await listener.open(listen);
   if (!json) out.write(`sink takes mail at ${listen.host}:${listen.port}\n`);
   await new Promise<void>((resolve) => {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-  await new Promise<void>((resolve) => server.close(() => resolve()));
+  const timer = setTimeout(() => listener.cut(), GRACE_MS);
+  await listener.stop();
+  clearTimeout(timer);
 }
 
 async function examine(message: Buffer, from: string, to: readonly string[], state: string): Promise<Arrival> {

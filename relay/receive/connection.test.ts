@@ -100,6 +100,18 @@ test('a whole session may come in one write, messages and all', async () => {
   assert.equal(relay.accepted.length, 2);
 });
 
+test('a client that ends its side behind its last command is answered in full', async () => {
+  await using relay = await Receiving.start();
+  const client = await SmtpClient.connect(relay.port('local'));
+  const transaction = `MAIL FROM:<app@example.test>\r\nRCPT TO:<ana@dest.test>\r\nDATA\r\n${MESSAGE}.\r\n`;
+  client.socket.end(`EHLO client.test\r\n${transaction}`);
+  for (const expected of ['250-', '250 ', '250 ', '354 ', '250 2.6.0 ']) {
+    assert.ok((await client.reply()).startsWith(expected));
+  }
+  assert.equal(await client.ended(), '');
+  assert.equal(relay.accepted.length, 1);
+});
+
 test('nothing is done after QUIT', async () => {
   await using relay = await Receiving.start();
   await using client = await relay.session('local');

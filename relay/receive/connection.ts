@@ -1,19 +1,7 @@
-/**
- * Bends smtp-server to what a relay needs. Only this file and input.ts know its inside; it is pinned to one version for
- * that reason.
- *
- * Taken from it: accepting sockets, TLS from the first byte and by STARTTLS with the traps of both, and the end of
- * connections. In place of its dialogue stands ours: its replies carry other codes, sometimes two, it offers AUTH in
- * clear, waits 100 ms before it greets, writes each reply by itself, and knows joke commands.
- */
-import { once } from 'node:events';
+/** The socket of one session: what comes goes to the input, replies go out, TLS begins, time runs out, and it ends. */
 import type { Socket } from 'node:net';
-import { TLSSocket } from 'node:tls';
-import { SMTPServer } from 'smtp-server';
-import { SMTPConnection, type SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection.js';
-import type { SMTPStream } from 'smtp-server/lib/smtp-stream.js';
-import type { SettingsDocument } from '../config/documents.ts';
-import type { Channel, ContentSink, Dialogue } from './dialogue.ts';
+import { type SecureContext, TLSSocket } from 'node:tls';
+import type { Channel, ContentSink, Conversation } from './channel.ts';
 import { type BadLine, Input } from './input.ts';
 import { plainAddress } from './networks.ts';
 import type { Rejection } from './policy.ts';
@@ -28,78 +16,200 @@ const BAD_LINES: Readonly<Record<BadLine, Rejection>> = {
 
 /** Replies of pipelined commands leave together (RFC 2920 3.2), unless they grow to more than this. */
 const REPLIES_AT_ONCE = 16 * 1024;
+/** How long a client may take to read the last reply and to end its side. */
+const LINGER_MS = 10_000;
 
-class RelayConnection extends SMTPConnection implements Channel {
+/** What a connection asks of the listener that took it. */
+export interface Host {
+  /** Of this moment: certificates are renewed. */
+  readonly secureContext: SecureContext;
+  readonly idleTimeoutMs: number;
+  readonly sessionTimeoutMs: number | undefined;
+  readonly isStopping: boolean;
+  converse(channel: Channel): Conversation;
+  /** The client and we did not agree on TLS. */
+  noHandshake(problem: string): void;
+  /** The connection is gone. */
+  left(connection: Connection): void;
+}
+
+export class Connection implements Channel {
   readonly clientAddress: string;
-  readonly #relayServer: RelayServer;
-  readonly #dialogue: Dialogue;
+  readonly #host: Host;
+  readonly #conversation: Conversation;
+  #socket: Socket;
+  #input: Input;
   #replies = '';
-  #lifetime: NodeJS.Timeout | undefined;
+  /** Replies leave when what has come is dealt with. */
+  #reading = false;
+  /** Something was sent since the client last said something. */
+  #said = false;
+  #handshaking = false;
+  #tls: string | undefined;
+  /** The client sends nothing more. */
+  #isHalfClosed = false;
+  #closing = false;
+  #closed = false;
   #isExpired = false;
+  #idle: NodeJS.Timeout | undefined;
+  #lifetime: NodeJS.Timeout | undefined;
+  #linger: NodeJS.Timeout | undefined;
 
-  constructor(server: RelayServer, socket: Socket | TLSSocket, options?: SMTPConnectionOptions | null) {
-    super(server, socket, options);
-    this.#relayServer = server;
+  constructor(host: Host, socket: Socket) {
+    this.#host = host;
+    this.#socket = socket;
     this.clientAddress = plainAddress(socket.remoteAddress ?? '');
-    this.#dialogue = server.createDialogue(this);
+    this.#conversation = host.converse(this);
+    this.#input = this.#createInput();
+    this.#lifetime = this.#afterSession(() => {
+      this.#isExpired = true;
+      this.leaveIfIdle();
+      // A message that is being sent has as long again.
+      this.#lifetime = this.#afterSession(() => this.cut());
+    });
+    this.#idle = setTimeout(() => this.#idled(), host.idleTimeoutMs).unref();
+    this.#listen(socket);
+  }
+
+  get secure(): boolean {
+    return this.#tls !== undefined;
   }
 
   get tls(): string | undefined {
-    if (!this.secure || !(this._socket instanceof TLSSocket)) return undefined;
-    return `${this._socket.getProtocol()} ${this._socket.getCipher().name}`;
+    return this.#tls;
   }
 
   get isExpired(): boolean {
     return this.#isExpired;
   }
 
-  override init(): void {
-    this.#lifetime = this.#after(() => {
-      this.#isExpired = true;
-      this.leaveIfIdle();
-      // A message that is being sent has as long again.
-      this.#lifetime = this.#after(() => this._socket.destroy());
+  /** Begins the session. */
+  begin(): void {
+    this.#read();
+    this.#conversation.greet();
+  }
+
+  /** Begins with the handshake. */
+  beginTls(secured: () => void): void {
+    this.#handshake(() => {
+      secured();
+      this.#conversation.greet();
     });
-    this._setListeners(() => this.#dialogue.greet());
-  }
-
-  // Runs in the constructor of the superclass, too: no field of this class is set by then.
-  override _createParser(): SMTPStream {
-    return new Input({
-      line: (line) => this.#dialogue.command(line) ?? this.#drained(),
-      isAuth: (line) => this.#dialogue.inAuth || /^auth /i.test(line.toString('latin1', 0, 5)),
-      badLine: (kind) => this.#dialogue.badLine(BAD_LINES[kind]),
-      rest: () => this.leaveIfIdle(),
-    });
-  }
-
-  #after(sessionTimeout: () => void): NodeJS.Timeout | undefined {
-    const ms = this.#relayServer.sessionTimeoutMs;
-    return ms === undefined ? undefined : setTimeout(sessionTimeout, ms).unref();
-  }
-
-  get #input(): Input | undefined {
-    return this._parser instanceof Input ? this._parser : undefined;
   }
 
   reply(code: number, ...lines: readonly string[]): void {
-    if (this.#replies === '') queueMicrotask(() => this.#flush());
+    if (this.#replies === '' && !this.#reading) queueMicrotask(() => this.#flush());
     lines.forEach((line, index) => {
       this.#replies += `${code}${index < lines.length - 1 ? '-' : ' '}${line}\r\n`;
     });
     if (this.#replies.length > REPLIES_AT_ONCE) this.#flush();
   }
 
+  readContent(sink: ContentSink): void {
+    this.#input.readContent(sink);
+  }
+
+  startTls(): void {
+    this.#flush();
+    // What came before the handshake may be anyone's (CVE-2011-0411): nothing of it reaches the new input.
+    this.#input.close();
+    this.#input = this.#createInput();
+    this.#handshake(() => this.#conversation.secured());
+  }
+
+  /** Ends the session where it may not go on and nothing is in hand. */
+  leaveIfIdle(): void {
+    if (!this.#host.isStopping && !this.#isExpired) return;
+    // There is no session yet that could be told.
+    if (this.#handshaking) this.cut();
+    else if (!this.#closing && !this.#input.isBusy && !this.#input.isInContent) this.#conversation.leave();
+  }
+
+  close(): void {
+    if (this.#closing) return;
+    this.#closing = true;
+    this.#input.close();
+    this.#flush();
+    this.#socket.end();
+    // Bytes that come are read and dropped: with some unread the kernel would reset the connection, last reply and all.
+    this.#socket.resume();
+    this.#linger = setTimeout(() => this.cut(), Math.min(LINGER_MS, this.#host.idleTimeoutMs)).unref();
+  }
+
+  quit(): void {
+    this.#flush();
+    // With the reply in the kernel's hands there is nothing to wait for; TLS says its own good bye (RFC 8446 6.1).
+    if (this.secure || this.#socket.writableLength > 0) {
+      this.close();
+      return;
+    }
+    this.#closing = true;
+    // What the client sent behind it is not for us to do.
+    this.#input.close();
+    this.#socket.destroy();
+  }
+
+  /** Ends the connection at once, whatever is in hand. */
+  cut(): void {
+    // Always the outer one: TLS does not stand it when the socket below it goes first.
+    this.#socket.destroy();
+  }
+
+  #createInput(): Input {
+    return new Input({
+      line: (line) => this.#conversation.command(line) ?? this.#drained(),
+      isAuth: (line) => this.#conversation.inAuth || /^auth /i.test(line.toString('latin1', 0, 5)),
+      badLine: (kind) => this.#conversation.badLine(BAD_LINES[kind]),
+      rest: () => this.leaveIfIdle(),
+      more: () => this.#goOn(),
+    });
+  }
+
+  #listen(socket: Socket): void {
+    // A client that goes away is no error of ours; what is in hand ends with the close that follows.
+    socket.on('error', () => {});
+    socket.on('close', () => this.#ended());
+  }
+
+  #read(): void {
+    this.#socket.on('data', (chunk: Buffer) => this.#take(chunk));
+    this.#socket.on('end', () => {
+      // What is complete is still answered; a message that is not is the client's to send again (RFC 5321 3.8).
+      this.#isHalfClosed = true;
+      if (this.#input.isInContent) this.cut();
+      else if (!this.#input.isBusy) this.quit();
+    });
+  }
+
+  #take(chunk: Buffer): void {
+    this.#idle?.refresh();
+    this.#said = false;
+    this.#reading = true;
+    if (!this.#input.push(chunk)) this.#socket.pause();
+    this.#reading = false;
+    this.#flush();
+  }
+
+  #goOn(): void {
+    if (this.#isHalfClosed) this.quit();
+    else if (this.#socket.isPaused()) this.#socket.resume();
+  }
+
   #flush(): void {
     const replies = this.#replies;
+    if (replies === '') return;
     this.#replies = '';
     // In a handshake the socket is not ours to write to.
-    if (replies !== '' && !this._upgrading && this._socket.writable) this._socket.write(replies);
+    if (this.#handshaking || !this.#socket.writable) return;
+    // A second write would wait for the client's kernel to acknowledge the first (RFC 896), which it may delay.
+    if (this.#said) this.#socket.setNoDelay(true);
+    this.#said = true;
+    this.#socket.write(replies);
   }
 
   /** A client that sends commands and does not read the replies has to wait. */
   #drained(): Promise<void> | undefined {
-    const socket = this._socket;
+    const socket = this.#socket;
     if (!socket.writableNeedDrain) return undefined;
     return new Promise((resolve) => {
       const done = () => {
@@ -112,155 +222,59 @@ class RelayConnection extends SMTPConnection implements Channel {
     });
   }
 
-  readContent(sink: ContentSink): void {
-    this.#input?.readContent(sink);
-  }
-
-  startTls(): void {
-    this.#flush();
-    this.upgrade(
-      () => {},
-      () => this.#dialogue.secured(),
-    );
-  }
-
-  /** Ends the session where it may not go on and nothing is in hand. */
-  leaveIfIdle(): void {
-    const input = this.#input;
-    if (!this.#relayServer.isStopping && !this.#isExpired) return;
-    if (this._closing || input?.isBusy || input?.isInContent) return;
-    this.#dialogue.leave();
-  }
-
-  override close(): void {
-    this.#flush();
-    super.close();
-  }
-
-  quit(): void {
-    this.#flush();
-    // With the reply in the kernel's hands there is nothing to wait for; TLS says its own good bye (RFC 8446 6.1).
-    if (this.secure || this._socket.writableLength > 0) {
-      super.close();
-      return;
-    }
-    // What the client sent behind it is not for us to do.
-    if (this.#input) this.#input.isClosed = true;
-    this._closing = true;
-    this._socket.destroy();
-  }
-
-  override _onClose(): void {
-    super._onClose();
-    clearTimeout(this.#lifetime);
-    this.#dialogue.closed();
-    this.#relayServer.left(this);
-  }
-
-  override _onTimeout(): void {
-    if (this._closing) this._socket.destroy();
-    else if (this.#input?.isBusy) this._armTimeout();
-    else this.#dialogue.idle();
-  }
-
-  // A client that goes away is no error of ours; what is in hand ends with the close that follows.
-  override _onError(): void {
-    this.close();
-  }
-}
-
-export interface RelayServerOptions {
-  /** TLS from the first byte. */
-  readonly implicitTls: boolean;
-  readonly tls: TlsSettings;
-  readonly limits: ServerLimits;
-  readonly createDialogue: (channel: Channel) => Dialogue;
-}
-
-export type ServerLimits = Pick<SettingsDocument['limits'], 'idleTimeoutMs' | 'connections' | 'sessionTimeoutMs'>;
-
-/** Connections over the limit that are told so; those beyond are closed without a word. */
-const REFUSED_AT_ONCE = 100;
-
-/** PEM. */
-export interface TlsSettings {
-  readonly cert: string;
-  readonly key: string;
-  readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
-}
-
-export class RelayServer extends SMTPServer {
-  readonly createDialogue: (channel: Channel) => Dialogue;
-  readonly #sessions = new Set<RelayConnection>();
-  #stopping = false;
-  #empty = () => {};
-  sessionTimeoutMs: number | undefined;
-
-  constructor({ implicitTls, tls, limits, createDialogue }: RelayServerOptions) {
-    // Without a name it asks the system for one at each connection; ours is said by the dialogue.
-    super({ ...tls, name: 'relay', secure: implicitTls, logger: false, disableReverseLookup: true });
-    this.createDialogue = createDialogue;
-    this.#limit(limits);
-  }
-
-  #limit({ idleTimeoutMs, connections, sessionTimeoutMs }: ServerLimits): void {
-    this.options.socketTimeout = idleTimeoutMs;
-    this.sessionTimeoutMs = sessionTimeoutMs;
-    // Handshakes come before the dialogue, which counts sessions: they are bounded here.
-    this.options.maxClients = connections;
-    this.server.maxConnections = connections === undefined ? Number.POSITIVE_INFINITY : connections + REFUSED_AT_ONCE;
-  }
-
-  get isStopping(): boolean {
-    return this.#stopping;
-  }
-
-  override connect(socket: Socket | TLSSocket, options?: SMTPConnectionOptions | null): void {
-    const connection = new RelayConnection(this, socket, options);
-    this.connections.add(connection);
-    this.#sessions.add(connection);
-    connection.init();
-  }
-
-  // There is nothing to ask of a new TLS session; smtp-server's own waits a turn of the event loop.
-  override onSecure(_socket: Socket, _session: unknown, callback: () => void): void {
-    callback();
-  }
-
-  left(connection: RelayConnection): void {
-    this.#sessions.delete(connection);
-    if (this.#sessions.size === 0) this.#empty();
-  }
-
-  /** Resolves when it listens. */
-  async open(where: { readonly fd: number } | { readonly port: number; readonly host?: string }): Promise<void> {
-    const listening = once(this.server, 'listening');
-    this.listen(where);
-    await listening;
-  }
-
-  /** For sessions from now on. */
-  configure(tls: TlsSettings, limits: ServerLimits): void {
-    this.#limit(limits);
-    const { cert, key, minVersion } = this.options;
-    if (cert !== tls.cert || key !== tls.key || minVersion !== tls.minVersion) this.updateSecureContext({ ...tls });
-  }
-
-  /** Takes no more connections, ends sessions as they become idle; resolves when none is left. */
-  async stop(): Promise<void> {
-    this.#stopping = true;
-    this.server.close();
-    // Handshakes have no session yet that could end by itself.
-    for (const socket of this._pendingSockets.values()) socket.destroy();
-    for (const session of this.#sessions) session.leaveIfIdle();
-    if (this.#sessions.size === 0) return;
-    await new Promise<void>((resolve) => {
-      this.#empty = resolve;
+  #handshake(done: () => void): void {
+    this.#handshaking = true;
+    const plain = this.#socket;
+    plain.removeAllListeners('data');
+    plain.removeAllListeners('end');
+    plain.pause();
+    // A handshake sends more than once without being answered between, and so does what follows it.
+    plain.setNoDelay(true);
+    const secure = new TLSSocket(plain, { isServer: true, secureContext: this.#host.secureContext });
+    this.#socket = secure;
+    this.#listen(secure);
+    let problem = 'the client left';
+    secure.once('_tlsError', (error: Error) => {
+      problem = error.message;
+      secure.destroy();
+    });
+    const failed = () => {
+      if (this.#handshaking) this.#host.noHandshake(problem);
+    };
+    secure.prependOnceListener('close', failed);
+    // Once: a client of TLS 1.2 may negotiate again, which begins no new session.
+    secure.once('secure', () => {
+      if (secure.destroyed) return;
+      secure.off('close', failed);
+      this.#handshaking = false;
+      this.#tls = `${secure.getProtocol()} ${secure.getCipher().name}`;
+      this.#idle?.refresh();
+      this.#read();
+      done();
     });
   }
 
-  /** Cuts what is left. */
-  cut(): void {
-    for (const session of this.#sessions) session._socket.destroy();
+  #afterSession(timeout: () => void): NodeJS.Timeout | undefined {
+    const ms = this.#host.sessionTimeoutMs;
+    return ms === undefined ? undefined : setTimeout(timeout, ms).unref();
+  }
+
+  /** Nothing came for idleTimeout. */
+  #idled(): void {
+    if (this.#handshaking) this.cut();
+    else if (this.#input.isBusy) this.#idle?.refresh();
+    else if (!this.#closing) this.#conversation.idle();
+  }
+
+  #ended(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#closing = true;
+    this.#input.close();
+    clearTimeout(this.#idle);
+    clearTimeout(this.#lifetime);
+    clearTimeout(this.#linger);
+    this.#conversation.closed();
+    this.#host.left(this);
   }
 }

@@ -7,6 +7,7 @@ import type { SessionEvent } from '../observe/events.ts';
 import { SpoolUnavailable } from '../spool/spool.ts';
 import { parsePathAddress } from './address.ts';
 import type { Authenticator, AuthResult } from './authenticator.ts';
+import type { Channel, Conversation } from './channel.ts';
 import { type PathArgument, parsePathArgument } from './command.ts';
 import type { Crowd } from './crowd.ts';
 import { IncomingMessage } from './message.ts';
@@ -29,33 +30,6 @@ import type { ReceiverOptions } from './receiver.ts';
 import * as replies from './replies.ts';
 import { type Exchange, MECHANISMS } from './sasl.ts';
 import type { SessionFacts } from './session.ts';
-
-/** What the dialogue needs of a connection. */
-export interface Channel {
-  /** IPv4-mapped addresses as IPv4. */
-  readonly clientAddress: string;
-  readonly secure: boolean;
-  /** TLS version and cipher. */
-  readonly tls: string | undefined;
-  /** It has been open for too long. */
-  readonly isExpired: boolean;
-  /** Sends a reply; of several lines each with the code. */
-  reply(code: number, ...lines: readonly string[]): void;
-  /** What comes from now on is content, up to the line that ends it. */
-  readContent(sink: ContentSink): void;
-  /** Begins the handshake; what the client sent before it is dropped (RFC 3207 4.2). */
-  startTls(): void;
-  /** Ends the connection once the replies are out. */
-  close(): void;
-  /** As close, for a client that has said QUIT: it sends nothing more (RFC 5321 4.1.1.10). */
-  quit(): void;
-}
-
-/** Takes the content of a message; a promise asks to wait with what follows, and never rejects. */
-export interface ContentSink {
-  push(chunk: Buffer): Promise<void> | undefined;
-  end(): Promise<void>;
-}
 
 export interface DialogueOptions extends ReceiverOptions {
   /** Name of the listener. */
@@ -86,7 +60,7 @@ const NO_TEXT = /[\p{Cc}\u{fffd}]/u;
 
 const NO_PATH: PathArgument = { path: '', parameters: new Map() };
 
-export class Dialogue {
+export class Dialogue implements Conversation {
   readonly #options: DialogueOptions;
   readonly #channel: Channel;
   /** Where the session counts, once it was let in. */

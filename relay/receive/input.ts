@@ -1,9 +1,5 @@
-/**
- * What a client sends, cut into command lines and message content. Takes the place of smtp-server's parser, which reads
- * commands as strings, takes a bare LF for a line end, and yields to the event loop at each dot of a message (2 MB/s).
- */
-import { SMTPStream } from 'smtp-server/lib/smtp-stream.js';
-import type { ContentSink } from './dialogue.ts';
+/** What a client sends, cut into command lines and message content. */
+import type { ContentSink } from './channel.ts';
 import { DotUnstuffer } from './dot-stuffing.ts';
 
 export type BadLine = 'command-too-long' | 'auth-too-long' | 'bare-line-end' | 'endless';
@@ -16,6 +12,8 @@ export interface InputHandler {
   badLine(kind: BadLine): void;
   /** All that came has been dealt with, and it ended between two commands. */
   rest(): void;
+  /** Nothing is kept any more: the next chunk may come. */
+  more(): void;
 }
 
 const CR = 0x0d;
@@ -36,8 +34,10 @@ interface Content {
   readonly dots: DotUnstuffer;
 }
 
-export class Input extends SMTPStream {
+export class Input {
   readonly #handler: InputHandler;
+  /** What came while a line or content was waited for. */
+  #queue: Buffer[] = [];
   /** The start of a line whose end has not come. */
   #held: Buffer = NOTHING;
   /** Bytes dropped of a line that is not taken; undefined outside of one. */
@@ -49,15 +49,19 @@ export class Input extends SMTPStream {
   #lines = 0;
   #next = 0;
   #waiting = false;
+  #closed = false;
 
   constructor(handler: InputHandler) {
-    super();
     this.#handler = handler;
   }
 
   /** The client waits for us, not we for it. */
   get isBusy(): boolean {
     return this.#waiting;
+  }
+
+  get isClosed(): boolean {
+    return this.#closed;
   }
 
   get isInContent(): boolean {
@@ -68,38 +72,61 @@ export class Input extends SMTPStream {
     this.#content = { sink, dots: new DotUnstuffer() };
   }
 
-  override _write(chunk: Buffer, _encoding: BufferEncoding | 'buffer', next: (error?: Error | null) => void): void {
+  /**
+   * Takes the chunk over.
+   *
+   * @returns false where it is only kept for now: better no more of them, until the handler is told so
+   */
+  push(chunk: Buffer): boolean {
+    if (this.#closed) return true;
+    if (this.#waiting) {
+      this.#queue.push(chunk);
+      return false;
+    }
     this.#lines = 0;
-    this.#run(chunk, 0, next);
+    this.#run(chunk, 0);
+    return true;
   }
 
-  #run(chunk: Buffer, from: number, next: () => void): void {
+  /** Nothing more is read, not even what has come. */
+  close(): void {
+    this.#closed = true;
+    this.#queue = [];
+  }
+
+  #run(first: Buffer, from: number): void {
     this.#next = from;
-    while (this.#next < chunk.length && !this.isClosed) {
-      const waiting = this.#content ? this.#readContent(chunk, this.#content) : this.#readLine(chunk);
-      if (waiting === undefined) continue;
-      const at = this.#next;
-      this.#waiting = true;
-      void waiting.then(() => {
-        this.#waiting = false;
-        this.#run(chunk, at, next);
-      });
-      return;
+    for (let chunk: Buffer | undefined = first; chunk; chunk = this.#queue.shift(), this.#next = 0) {
+      while (this.#next < chunk.length && !this.#closed) {
+        const waiting = this.#content ? this.#readContent(chunk, this.#content) : this.#readLine(chunk);
+        if (waiting === undefined) continue;
+        this.#waiting = true;
+        const rest = chunk;
+        const at = this.#next;
+        void waiting.then(() => {
+          this.#waiting = false;
+          this.#run(rest, at);
+          if (!this.#waiting) this.#handler.more();
+        });
+        return;
+      }
     }
-    if (!this.isClosed && this.#content === undefined) this.#handler.rest();
-    next();
+    if (!this.#closed && this.#content === undefined) this.#handler.rest();
   }
 
   #readContent(chunk: Buffer, { sink, dots }: Content): Promise<void> | undefined {
     const content = dots.push(chunk, this.#next);
     const waiting = content.length > 0 ? sink.push(content) : undefined;
-    if (dots.end < 0 || this.isClosed) {
+    if (dots.end < 0 || this.#closed) {
       this.#next = chunk.length;
       return waiting;
     }
     this.#next = dots.end;
-    this.#content = undefined;
-    return waiting ? waiting.then(() => sink.end()) : sink.end();
+    const end = () => {
+      this.#content = undefined;
+      return sink.end();
+    };
+    return waiting ? waiting.then(end) : end();
   }
 
   #readLine(chunk: Buffer): Promise<void> | undefined {

@@ -1,12 +1,12 @@
-/** Takes mail: a server for each listener, with what all of them share. */
+/** Takes mail: a socket for each listener, with what all of them share. */
 import type { ConfigSource, RelayConfig } from '../config/config.ts';
 import type { Router } from '../deliver/deliverer.ts';
 import type { Observer } from '../observe/events.ts';
 import type { Accepted, Spool } from '../spool/spool.ts';
 import { Authenticator } from './authenticator.ts';
-import { RelayServer, type TlsSettings } from './connection.ts';
 import { Crowd } from './crowd.ts';
 import { Dialogue } from './dialogue.ts';
+import { Listener, type TlsSettings } from './listener.ts';
 import type { Quotas } from './quotas.ts';
 
 export interface ReceiverOptions {
@@ -43,40 +43,38 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const { config, observer } = options;
   const authenticator = new Authenticator(options.now);
   const crowd = new Crowd();
-  const servers: RelayServer[] = [];
+  const listeners: Listener[] = [];
   let stopping = false;
 
   const unsubscribe = config.onChange((current) => {
-    for (const server of servers) server.configure(tlsOf(current), current.settings.limits);
+    for (const listener of listeners) listener.configure(tlsOf(current), current.settings.limits);
   });
 
   return {
     async listen(name, where) {
       const current = config.current();
-      const listener = current.settings.listeners.find((candidate) => candidate.name === name);
-      if (listener === undefined) throw new Error(`listener ${name} is not in the config`);
-      const server = new RelayServer({
-        implicitTls: listener.protocol === 'Submissions',
+      const settings = current.settings.listeners.find((candidate) => candidate.name === name);
+      if (settings === undefined) throw new Error(`listener ${name} is not in the config`);
+      const listener = new Listener({
+        implicitTls: settings.protocol === 'Submissions',
         tls: tlsOf(current),
         limits: current.settings.limits,
-        createDialogue: (channel) =>
+        converse: (channel) =>
           new Dialogue({ ...options, listener: name, authenticator, crowd, isStopping: () => stopping }, channel),
+        onProblem: (problem) => observer.log('info', 'no session', { listener: name, problem }),
       });
-      // Handshakes that fail: a client that does not trust the certificate, or a port scan.
-      server.on('error', (error) => observer.log('info', 'no session', { listener: name, problem: error.message }));
-      await server.open(where);
-      servers.push(server);
-      const address = server.server.address();
-      return typeof address === 'object' && address ? address.port : 0;
+      const port = await listener.open(where);
+      listeners.push(listener);
+      return port;
     },
 
     async stop(graceMs) {
       stopping = true;
       unsubscribe();
       const timer = setTimeout(() => {
-        for (const server of servers) server.cut();
+        for (const listener of listeners) listener.cut();
       }, graceMs);
-      await Promise.all(servers.map((server) => server.stop()));
+      await Promise.all(listeners.map((listener) => listener.stop()));
       clearTimeout(timer);
     },
   };

@@ -1,0 +1,140 @@
+/** Takes connections at one address, and knows those that are open. */
+import { once } from 'node:events';
+import { createServer, type Server, type Socket } from 'node:net';
+import { createSecureContext, type SecureContext } from 'node:tls';
+import type { SettingsDocument } from '../config/documents.ts';
+import type { Channel, Conversation } from './channel.ts';
+import { Connection, type Host } from './connection.ts';
+
+export interface ListenerOptions {
+  /** TLS from the first byte. */
+  readonly implicitTls: boolean;
+  /** Where it is missing, no handshake may be begun. */
+  readonly tls?: TlsSettings;
+  readonly limits: ListenerLimits;
+  readonly converse: (channel: Channel) => Conversation;
+  /** Told of handshakes that fail: a client that does not trust the certificate, or a port scan. */
+  readonly onProblem: (problem: string) => void;
+}
+
+export type ListenerLimits = Pick<SettingsDocument['limits'], 'idleTimeoutMs' | 'connections' | 'sessionTimeoutMs'>;
+
+/** PEM. */
+export interface TlsSettings {
+  readonly cert: string;
+  readonly key: string;
+  readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
+}
+
+/** Connections over the limit that are told so; those beyond are closed without a word. */
+const REFUSED_AT_ONCE = 100;
+
+export class Listener implements Host {
+  readonly converse: (channel: Channel) => Conversation;
+  readonly #options: ListenerOptions;
+  readonly #server: Server;
+  readonly #connections = new Set<Connection>();
+  readonly #handshakes = new Set<Connection>();
+  #limits: ListenerLimits;
+  #tls: TlsSettings | undefined;
+  #secureContext: SecureContext;
+  #stopping = false;
+  #empty = () => {};
+
+  constructor(options: ListenerOptions) {
+    this.#options = options;
+    this.converse = options.converse;
+    this.#limits = options.limits;
+    this.#tls = options.tls;
+    this.#secureContext = contextOf(options.tls);
+    // Half open: a client may end its side behind its last command, and is still answered.
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#connected(socket));
+    this.#server.on('error', (error) => options.onProblem(error.message));
+    this.#bound();
+  }
+
+  get secureContext(): SecureContext {
+    return this.#secureContext;
+  }
+
+  get idleTimeoutMs(): number {
+    return this.#limits.idleTimeoutMs;
+  }
+
+  get sessionTimeoutMs(): number | undefined {
+    return this.#limits.sessionTimeoutMs;
+  }
+
+  get isStopping(): boolean {
+    return this.#stopping;
+  }
+
+  /** Resolves with the port when it listens. */
+  async open(where: { readonly fd: number } | { readonly port: number; readonly host?: string }): Promise<number> {
+    const listening = once(this.#server, 'listening');
+    this.#server.listen(where);
+    await listening;
+    const address = this.#server.address();
+    return typeof address === 'object' && address ? address.port : 0;
+  }
+
+  /** For sessions from now on. */
+  configure(tls: TlsSettings, limits: ListenerLimits): void {
+    this.#limits = limits;
+    this.#bound();
+    const { cert, key, minVersion } = this.#tls ?? {};
+    if (cert === tls.cert && key === tls.key && minVersion === tls.minVersion) return;
+    this.#secureContext = contextOf(tls);
+    this.#tls = tls;
+  }
+
+  /** Takes no more connections, ends sessions as they become idle; resolves when none is left. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#server.close();
+    for (const connection of this.#connections) connection.leaveIfIdle();
+    if (this.#connections.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#empty = resolve;
+    });
+  }
+
+  /** Cuts what is left. */
+  cut(): void {
+    for (const connection of this.#connections) connection.cut();
+  }
+
+  noHandshake(problem: string): void {
+    this.#options.onProblem(problem);
+  }
+
+  left(connection: Connection): void {
+    this.#connections.delete(connection);
+    this.#handshakes.delete(connection);
+    if (this.#connections.size === 0) this.#empty();
+  }
+
+  #bound(): void {
+    const { connections } = this.#limits;
+    this.#server.maxConnections = connections === undefined ? Number.POSITIVE_INFINITY : connections + REFUSED_AT_ONCE;
+  }
+
+  #connected(socket: Socket): void {
+    const connection = new Connection(this, socket);
+    this.#connections.add(connection);
+    if (!this.#options.implicitTls) {
+      connection.begin();
+      return;
+    }
+    // Handshakes come before the dialogue, which counts sessions: they are bounded here.
+    if (this.#handshakes.size >= (this.#limits.connections ?? Number.POSITIVE_INFINITY)) {
+      connection.cut();
+      return;
+    }
+    this.#handshakes.add(connection);
+    connection.beginTls(() => this.#handshakes.delete(connection));
+  }
+}
+
+const contextOf = (tls: TlsSettings | undefined): SecureContext =>
+  createSecureContext({ ...tls, honorCipherOrder: true });
