@@ -13,6 +13,7 @@ command -v swaks >/dev/null || lacks swaks
 perl -MNet::SSLeay -e 1 2>/dev/null || lacks libnet-ssleay-perl
 command -v promtool >/dev/null || lacks prometheus
 command -v unbound >/dev/null || lacks unbound
+[ -x /usr/sbin/smtp-source ] || lacks postfix
 
 # Packages such as prometheus and unbound start a service when they are installed; policy-rc.d forbids it.
 install_packages() {
@@ -24,6 +25,8 @@ install_packages() {
     chmod 755 "$policy"
   fi
   export DEBIAN_FRONTEND=noninteractive
+  # The tests bring their own configurations of Postfix.
+  echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
   apt-get -qq update &&
     # shellcheck disable=SC2086 # one word for each package
     apt-get -qq install -y --no-install-recommends -o Dpkg::Use-Pty=0 $missing
