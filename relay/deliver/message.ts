@@ -4,7 +4,7 @@
  */
 import type { Signer } from '../sign/signer.ts';
 import type { Envelope } from '../spool/envelope.ts';
-import type { Content, Spool } from '../spool/spool.ts';
+import { type Content, type Spool, SpoolDamage } from '../spool/spool.ts';
 
 /** The message as it goes out. */
 export interface Outgoing {
@@ -108,8 +108,9 @@ export class Message {
    * deferred, comes out the same (RSA PKCS #1 v1.5 and Ed25519 have no randomness).
    */
   async #sign(domain: string): Promise<Buffer> {
-    const { envelope } = this;
-    const signature = await this.#signer.sign(domain, await this.headers(), envelope.bodyHash, envelope.arrivedMs);
+    const { bodyHash, arrivedMs } = this.envelope;
+    if (bodyHash === undefined) throw new SpoolDamage(`message ${this.queueId} is to be signed and has no body hash`);
+    const signature = await this.#signer.sign(domain, await this.headers(), bodyHash, arrivedMs);
     this.newSignature = signature;
     this.#signed(this.queueId, domain, signature);
     return signature;

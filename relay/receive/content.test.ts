@@ -5,6 +5,8 @@ import type { RelayConfig } from '../config/config.ts';
 import { ContentReader } from './content.ts';
 import type { SessionFacts } from './session.ts';
 
+const KEY = { selector: 's1', algorithm: 'Ed25519', privateKey: '' } as const;
+
 const CONFIG: RelayConfig = {
   hash: '',
   replicas: 1,
@@ -22,13 +24,16 @@ const CONFIG: RelayConfig = {
     monitoring: { port: 9465 },
   },
   certificates: { default: { chain: 'x', key: 'x' } },
-  domains: new Map([['example.test', { name: 'default/d', domain: 'example.test', dkim: { sign: false, keys: [] } }]]),
+  domains: new Map([
+    ['example.test', { name: 'default/d', domain: 'example.test', dkim: { sign: false, keys: [] } }],
+    ['signed.test', { name: 'default/s', domain: 'signed.test', dkim: { sign: true, keys: [KEY] } }],
+  ]),
   users: new Map([
     [
       'app.default',
       {
         username: 'app.default',
-        senders: ['*@example.test', 'Only@other.test'],
+        senders: ['*@example.test', '*@signed.test', 'Only@other.test'],
         verifier: { salt: 'x', iterations: 4096, storedKey: 'x', serverKey: 'x' },
       },
     ],
@@ -94,9 +99,15 @@ test('a bare CR and a bare LF become CRLF', () => {
 });
 
 test('an empty body is a body', () => {
-  const { text, facts } = read('From: a@example.test\r\n\r\n');
+  const { text, facts } = read('From: a@signed.test\r\n\r\n');
   assert.equal(text.length, facts?.headerBytes);
-  assert.equal(facts?.bodyHash, '47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=');
+  assert.equal(facts?.signAs, 'signed.test');
+  assert.equal(facts.bodyHash, '47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=');
+});
+
+test('a body that will not be signed is not hashed', () => {
+  const { facts } = read('From: a@example.test\r\n\r\nbody\r\n');
+  assert.deepEqual([facts?.signAs, facts?.bodyHash], [undefined, undefined]);
 });
 
 const refused: readonly (readonly [string, string, string])[] = [

@@ -26,10 +26,11 @@ export interface ContentFacts {
   readonly sizeBytes: number;
   /** Blank line included. */
   readonly headerBytes: number;
-  readonly bodyHash: string;
   readonly bodyType: '7BIT' | '8BITMIME';
   readonly messageId?: string;
+  /** Both, or neither. */
   readonly signAs?: string;
+  readonly bodyHash?: string;
 }
 
 /** More than any real header; held in memory until its blank line has come. */
@@ -60,7 +61,6 @@ const HAS_NUL: Rejection = {
 export class ContentReader {
   readonly #options: ContentOptions;
   readonly #lineEnds = new LineEnds();
-  readonly #hash = new BodyHash();
   /** The header while it is incomplete: the first `#held` bytes. */
   #header: Buffer | undefined = NOTHING;
   #held = 0;
@@ -70,7 +70,7 @@ export class ContentReader {
   #sizeBytes = 0;
   #headerBytes = 0;
   #messageId: string | undefined;
-  #signAs: string | undefined;
+  #signing: { readonly as: string; readonly hash: BodyHash } | undefined;
 
   constructor(options: ContentOptions) {
     this.#options = options;
@@ -115,10 +115,9 @@ export class ContentReader {
     return {
       sizeBytes: this.#sizeBytes,
       headerBytes: this.#headerBytes,
-      bodyHash: this.#hash.digest(),
       bodyType: this.#eightBit ? '8BITMIME' : '7BIT',
       ...(this.#messageId === undefined ? {} : { messageId: this.#messageId }),
-      ...(this.#signAs === undefined ? {} : { signAs: this.#signAs }),
+      ...(this.#signing && { signAs: this.#signing.as, bodyHash: this.#signing.hash.digest() }),
     };
   }
 
@@ -156,7 +155,8 @@ export class ContentReader {
     const originators = originatorsOf(fields);
     this.#verdict = judge(HEADER, { session, smtputf8, fields, originators });
     if (this.#verdict) return undefined;
-    this.#signAs = signingDomain(session, originators);
+    const signAs = signingDomain(session, originators);
+    if (signAs !== undefined) this.#signing = { as: signAs, hash: new BodyHash() };
     const header = Buffer.from(this.#complete(fields), 'latin1');
     this.#headerBytes = header.length;
     const waiting = this.#write(header);
@@ -182,7 +182,7 @@ export class ContentReader {
   }
 
   #body(chunk: Buffer): Promise<void> | undefined {
-    this.#hash.update(chunk);
+    this.#signing?.hash.update(chunk);
     return this.#write(chunk);
   }
 

@@ -40,8 +40,6 @@ export function buildDsn(input: DsnInput): SpawnedMessage | undefined {
   const messageId = `<${input.id}@${input.hostname}>`;
   const header = Buffer.from(headerBlock(input, messageId));
   const body = reportBody({ ...input, recipients }, utf8);
-  const hash = new BodyHash();
-  hash.update(body);
   return {
     envelope: {
       version: 1,
@@ -51,8 +49,7 @@ export function buildDsn(input: DsnInput): SpawnedMessage | undefined {
       arrivedMs: input.nowMs,
       sizeBytes: header.length + body.length,
       messageId,
-      ...(input.signAs === undefined ? {} : { signAs: input.signAs }),
-      bodyHash: hash.digest(),
+      ...(input.signAs === undefined ? {} : { signAs: input.signAs, bodyHash: bodyHash(body) }),
       headerBytes: header.length,
     },
     content: Buffer.concat([header, body]),
@@ -64,6 +61,12 @@ export function buildDsn(input: DsnInput): SpawnedMessage | undefined {
       },
     ],
   };
+}
+
+function bodyHash(body: Buffer): string {
+  const hash = new BodyHash();
+  hash.update(body);
+  return hash.digest();
 }
 
 /** RFC 3461 4.1: without NOTIFY the sender wants to know of failures. */

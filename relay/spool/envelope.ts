@@ -28,8 +28,8 @@ export interface Envelope {
   readonly client?: { readonly address: string; readonly helo: string; readonly tls?: string };
   /** The domain to sign as (d=): lower case, A-labels; absent when the content goes out unsigned. */
   readonly signAs?: string;
-  /** Base64 SHA-256 of the body in relaxed canonical form (RFC 6376 3.4.4). */
-  readonly bodyHash: string;
+  /** Base64 SHA-256 of the body in relaxed canonical form (RFC 6376 3.4.4); present where signAs is. */
+  readonly bodyHash?: string;
   /** Bytes of the header block at the start of the content, blank line included. */
   readonly headerBytes: number;
   /** The id that the message got where it was accepted, when that was in another spool: it keeps it (see move.ts). */
