@@ -93,6 +93,20 @@ test('an answer too long for UDP is asked again over TCP, and no more of it is k
   );
 });
 
+test('a malformed answer fails its own lookup alone', async () => {
+  const { server, dns } = await setUp();
+  await using _ = server;
+  server.add({ type: 'MX', name: 'dest.test', data: { preference: 10, exchange: 'mx.dest.test' } });
+  for (const name of ['one.test', 'two.test', 'three.test']) server.fail(name, (bytes) => bytes.subarray(0, 11));
+  const lookups = ['one.test', 'two.test', 'dest.test', 'three.test'].map((name) => dns.mx(name));
+  const found = await Promise.allSettled(lookups);
+  assert.deepEqual(
+    found.map(({ status }) => status),
+    ['rejected', 'rejected', 'fulfilled', 'rejected'],
+  );
+  for (const lookup of found) if (lookup.status === 'rejected') assert.ok(kind('temporary')(lookup.reason));
+});
+
 test('smarthosts are asked of the system', async () => {
   const dns = createDns(() => [], 100);
   assert((await dns.systemAddresses('localhost')).some((address) => address === '127.0.0.1' || address === '::1'));

@@ -55,28 +55,48 @@ const SYSTEM_LOOKUP_MS = 15_000;
  * @param queryTimeoutMs of the first try; the second waits longer
  */
 export function createDns(servers: () => readonly string[], queryTimeoutMs: number): Dns {
-  let resolver: Resolver | undefined;
+  let shared: Resolver | undefined;
   let asked = '';
+  let closed = false;
+  const alone = new Set<Resolver>();
 
-  const current = (): Resolver => {
+  const create = (): Resolver => {
+    const resolver = new Resolver({ timeout: queryTimeoutMs, tries: 2 });
     const wanted = servers();
-    if (!resolver || wanted.join() !== asked) {
-      resolver = new Resolver({ timeout: queryTimeoutMs, tries: 2 });
-      if (wanted.length > 0) resolver.setServers([...wanted]);
-      asked = wanted.join();
-    }
+    if (wanted.length > 0) resolver.setServers([...wanted]);
     return resolver;
+  };
+  const current = (): Resolver => {
+    if (!shared || servers().join() !== asked) {
+      shared = create();
+      asked = servers().join();
+    }
+    return shared;
+  };
+  /**
+   * c-ares ends all queries that share its socket when one of their answers is malformed: one that anybody can put into
+   * the DNS of a domain of theirs would fail the lookups of everybody else's. So each of them is asked again by itself.
+   */
+  const ask = async <T>(question: (resolver: Resolver) => Promise<T>): Promise<T> => {
+    try {
+      return await question(current());
+    } catch (error) {
+      if (codeOf(error) !== 'EBADRESP' || closed) throw error;
+      const resolver = create();
+      alone.add(resolver);
+      return await question(resolver).finally(() => alone.delete(resolver));
+    }
   };
 
   const mx = remembering(async (domain) => {
-    const records = await answered(domain, async () => current().resolveMx(domain));
+    const records = await answered(domain, () => ask((resolver) => resolver.resolveMx(domain)));
     return records.toSorted((a, b) => a.priority - b.priority).slice(0, KEPT_RECORDS);
   });
   const addresses = remembering(async (host) => {
     // IPv4 first: many clusters have no IPv6 way out, and receivers ask more of IPv6 senders (PTR, reputation).
     const answers = await Promise.allSettled([
-      answered(host, async () => current().resolve4(host)),
-      answered(host, async () => current().resolve6(host)),
+      answered(host, () => ask((resolver) => resolver.resolve4(host))),
+      answered(host, () => ask((resolver) => resolver.resolve6(host))),
     ]);
     const found = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []));
     if (found.length > 0) return found.slice(0, KEPT_RECORDS);
@@ -97,7 +117,11 @@ export function createDns(servers: () => readonly string[], queryTimeoutMs: numb
     mx: (domain) => mx(servers().join(), domain),
     addresses: (host) => (isIP(host) ? Promise.resolve([host]) : addresses(servers().join(), host)),
     systemAddresses: (host) => (isIP(host) ? Promise.resolve([host]) : systemAddresses(host)),
-    close: () => resolver?.cancel(),
+    close: () => {
+      closed = true;
+      shared?.cancel();
+      for (const resolver of alone) resolver.cancel();
+    },
   };
 }
 
@@ -136,6 +160,9 @@ async function answered<T>(name: string, ask: () => Promise<readonly T[]>): Prom
 
 function asFailure(name: string, error: unknown): DnsFailure {
   if (error instanceof DnsFailure) return error;
-  const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
+  const code = codeOf(error);
   return new DnsFailure(KINDS.get(code) ?? 'temporary', `${name}: ${code}`);
 }
+
+const codeOf = (error: unknown): string =>
+  error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';

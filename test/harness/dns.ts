@@ -29,8 +29,11 @@ const NXDOMAIN = 3;
 /** What fits a UDP answer without EDNS (RFC 1035 4.2.1). */
 const UDP_BYTES = 512;
 
-/** A function answers the query (its bytes, and as it reads) with bytes as they are. */
-export type DnsFault = 'servfail' | 'silent' | ((bytes: Buffer, query: Packet) => Buffer);
+/** A function answers the query (its bytes, and as it reads) with bytes as they are, or not at all. */
+export type DnsFault =
+  | 'servfail'
+  | 'silent'
+  | ((bytes: Buffer, query: Packet, over: 'udp' | 'tcp') => Buffer | undefined);
 
 export class MockDns implements AsyncDisposable {
   /** Every question asked, `TYPE NAME`. */
@@ -45,7 +48,7 @@ export class MockDns implements AsyncDisposable {
     this.#udp = udp;
     this.#tcp = tcp;
     udp.on('message', (bytes, from) => {
-      const answer = this.#answer(bytes);
+      const answer = this.#answer(bytes, 'udp');
       if (!answer) return;
       if (Buffer.isBuffer(answer)) return udp.send(answer, from.port, from.address);
       const whole = encode(answer);
@@ -116,7 +119,7 @@ export class MockDns implements AsyncDisposable {
       // RFC 1035 4.2.2: two bytes of length come first.
       while (input.length >= 2 && input.length >= 2 + input.readUInt16BE(0)) {
         const end = 2 + input.readUInt16BE(0);
-        const answer = this.#answer(input.subarray(2, end));
+        const answer = this.#answer(input.subarray(2, end), 'tcp');
         input = input.subarray(end);
         if (answer) socket.write(Buffer.isBuffer(answer) ? framed(answer) : streamEncode(answer));
       }
@@ -124,14 +127,14 @@ export class MockDns implements AsyncDisposable {
   }
 
   /** undefined: no answer at all. */
-  #answer(bytes: Buffer): Packet | Buffer | undefined {
+  #answer(bytes: Buffer, over: 'udp' | 'tcp'): Packet | Buffer | undefined {
     const query = decode(bytes);
     const question = query.questions?.[0];
     if (!question) return undefined;
     this.questions.push(`${question.type} ${question.name}`);
     const fault = this.#faults.get(question.name.toLowerCase());
     if (fault === 'silent') return undefined;
-    if (typeof fault === 'function') return fault(bytes, query);
+    if (typeof fault === 'function') return fault(bytes, query, over);
     const answers = fault ? [] : this.#lookUp(question);
     const exists = this.#records.some((record) => same(record.name, question.name));
     const rcode = fault ? SERVFAIL : exists ? 0 : NXDOMAIN;
