@@ -56,7 +56,7 @@ lint: install ## check format, style, types and dead code
 format: install ## format, and fix what can be fixed safely
 	$(BIN)/biome check --write .
 
-generate: install ## write the CRDs and docs/configuration.md from the schemas
+generate: install ## write the CRDs, docs/configuration.md and docs/metrics.md from the sources
 	$(NODE) crds/generate.ts
 	$(NODE) docs/generate.ts
 

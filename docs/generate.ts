@@ -1,10 +1,14 @@
-/** Writes `configuration.md`, the reference of every field, from the schemas: `npm run generate`. */
+/**
+ * Writes `configuration.md`, the reference of every field, from the schemas, and `metrics.md` from what a relay declares:
+ * `npm run generate`.
+ */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { API_VERSION, DOMAIN_PATTERN, DURATION_PATTERN, NAME_PATTERN, QUANTITY_PATTERN } from '../crds/common.ts';
 import { KINDS } from '../crds/kinds.ts';
 import type { KindDefinition } from '../crds/resource.ts';
 import { type StructuralSchema, structural } from '../crds/structural.ts';
+import { metricsReference } from './metrics.ts';
 
 interface Field {
   /** Such as `listeners[].port`. */
@@ -140,4 +144,7 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[]): s
 const cell = (text: string): string => text.replaceAll('|', '\\|');
 const code = (text: string): string => `\`${text}\``;
 
-if (import.meta.main) await writeFile(join(import.meta.dirname, 'configuration.md'), reference());
+if (import.meta.main) {
+  await writeFile(join(import.meta.dirname, 'configuration.md'), reference());
+  await writeFile(join(import.meta.dirname, 'metrics.md'), metricsReference());
+}

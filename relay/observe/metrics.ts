@@ -1,102 +1,130 @@
 /** The metrics of a relay (Prometheus): what they count, declared beside the code that moves them. */
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { SpoolStats } from '../spool/spool.ts';
+import { Catalogue, type Documented } from './catalogue.ts';
 import type { Observer } from './events.ts';
 
 export interface Metrics {
   readonly observer: Observer;
+  readonly declarations: readonly Documented[];
   /** The page that Prometheus scrapes, and its content type. */
   page(): Promise<{ readonly type: string; readonly text: string }>;
 }
 
+const LISTENER = 'names of the listeners';
+
 /** @param stats asked at each scrape: depth and age are read where the queue is, never counted twice */
 export function createMetrics(stats: () => Promise<SpoolStats>, now: () => number): Metrics {
-  const registry = new Registry();
-  const registers = [registry];
-  const sessions = new Counter({
+  const catalogue = new Catalogue();
+  const sessions = catalogue.counter({
     name: 'chasqui_smtp_sessions_total',
     help: 'SMTP sessions accepted.',
-    labelNames: ['listener'],
-    registers,
+    question: 'How many clients connect, and where?',
+    unit: 'sessions',
+    labels: { listener: LISTENER },
   });
-  const auth = new Counter({
+  const auth = catalogue.counter({
     name: 'chasqui_smtp_auth_total',
     help: 'AUTH attempts by result.',
-    labelNames: ['listener', 'mechanism', 'result'],
-    registers,
+    question: 'Does somebody guess passwords, or has an application an old one?',
+    unit: 'attempts',
+    labels: { listener: LISTENER, mechanism: ['PLAIN', 'LOGIN'], result: ['accepted', 'rejected'] },
   });
-  const received = new Counter({
+  const received = catalogue.counter({
     name: 'chasqui_messages_received_total',
     help: 'Messages answered 250: they are on disk.',
-    labelNames: ['listener'],
-    registers,
+    question: 'How much mail comes in?',
+    unit: 'messages',
+    labels: { listener: LISTENER },
   });
-  const receivedBytes = new Counter({
+  const receivedBytes = catalogue.counter({
     name: 'chasqui_messages_received_bytes_total',
     help: 'Bytes of messages answered 250.',
-    labelNames: ['listener'],
-    registers,
+    question: 'How large is the mail that comes in, and how fast does it fill a disk?',
+    unit: 'bytes',
+    labels: { listener: LISTENER },
   });
-  const rejected = new Counter({
+  const rejected = catalogue.counter({
     name: 'chasqui_smtp_rejected_total',
     help: 'Commands and messages refused, by stage and reason.',
-    labelNames: ['listener', 'stage', 'reason'],
-    registers,
+    question: 'What is refused, and is the client to blame or this relay?',
+    unit: 'replies',
+    labels: {
+      listener: LISTENER,
+      stage: ['connect', 'command', 'auth', 'mail', 'rcpt', 'data'],
+      reason: 'the reasons in [errors.md](errors.md)',
+    },
   });
-  const signed = new Counter({ name: 'chasqui_messages_signed_total', help: 'Messages signed with DKIM.', registers });
+  const signed = catalogue.counter({
+    name: 'chasqui_messages_signed_total',
+    help: 'Messages signed with DKIM.',
+    question: 'Does all mail leave signed?',
+    unit: 'messages',
+  });
   const outcomes = {
-    delivered: new Counter({
+    delivered: catalogue.counter({
       name: 'chasqui_recipients_delivered_total',
       help: 'Recipients whose server took the message.',
-      registers,
+      question: 'How much mail goes out?',
+      unit: 'recipients',
     }),
-    deferred: new Counter({
+    deferred: catalogue.counter({
       name: 'chasqui_recipients_deferred_total',
       help: 'Attempts for a recipient that failed for now.',
-      registers,
+      question: 'Do destinations fail, or slow this relay down?',
+      unit: 'attempts',
     }),
-    bounced: new Counter({
+    bounced: catalogue.counter({
       name: 'chasqui_recipients_bounced_total',
       help: 'Recipients given up because their server refused for good.',
-      registers,
+      question: 'Is mail sent to addresses that are none, or refused as spam?',
+      unit: 'recipients',
     }),
-    expired: new Counter({
+    expired: catalogue.counter({
       name: 'chasqui_recipients_expired_total',
       help: 'Recipients given up because they could not be reached in time.',
-      registers,
+      question: 'Was a destination away for longer than mail is kept for it?',
+      unit: 'recipients',
     }),
   };
-  const latency = new Histogram({
-    name: 'chasqui_delivery_latency_seconds',
-    help: 'From 250 to the client until 250 from the destination, per recipient.',
-    buckets: [0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 1800, 7200, 86400],
-    registers,
-  });
-  new Gauge({
-    name: 'chasqui_queue_messages',
-    help: 'Messages in the queue.',
-    registers,
-    async collect() {
-      this.set((await stats()).messages);
+  const latency = catalogue.histogram(
+    {
+      name: 'chasqui_delivery_latency_seconds',
+      help: 'From 250 to the client until 250 from the destination, per recipient.',
+      question: 'How long is mail on its way?',
+      unit: 'seconds',
     },
-  });
-  new Gauge({
-    name: 'chasqui_queue_deliveries',
-    help: 'Deliveries in the queue: one per message and destination.',
-    registers,
-    async collect() {
-      this.set((await stats()).deliveries);
+    [0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 1800, 7200, 86400],
+  );
+  catalogue.gauge(
+    {
+      name: 'chasqui_queue_messages',
+      help: 'Messages in the queue.',
+      question: 'Does mail pile up?',
+      unit: 'messages',
     },
-  });
-  new Gauge({
-    name: 'chasqui_queue_oldest_age_seconds',
-    help: 'Age of the oldest message in the queue, 0 when it is empty.',
-    registers,
-    async collect() {
+    async () => (await stats()).messages,
+  );
+  catalogue.gauge(
+    {
+      name: 'chasqui_queue_deliveries',
+      help: 'Deliveries in the queue: one per message and destination.',
+      question: 'How much work is left?',
+      unit: 'deliveries',
+    },
+    async () => (await stats()).deliveries,
+  );
+  catalogue.gauge(
+    {
+      name: 'chasqui_queue_oldest_age_seconds',
+      help: 'Age of the oldest message in the queue, 0 when it is empty.',
+      question: 'For how long does mail wait already?',
+      unit: 'seconds',
+    },
+    async () => {
       const { oldestMs } = await stats();
-      this.set(oldestMs === undefined ? 0 : Math.max(0, now() - oldestMs) / 1000);
+      return oldestMs === undefined ? 0 : Math.max(0, now() - oldestMs) / 1000;
     },
-  });
+  );
 
   return {
     observer: {
@@ -124,6 +152,7 @@ export function createMetrics(stats: () => Promise<SpoolStats>, now: () => numbe
       },
       log() {},
     },
-    page: async () => ({ type: registry.contentType, text: await registry.metrics() }),
+    declarations: catalogue.declarations,
+    page: () => catalogue.page(),
   };
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { after, before, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
+import { declarations } from '../../docs/metrics.ts';
 import { Destination, type Script } from '../harness/destination.ts';
 import { page, promtoolVerdict, type Samples, samplesOf } from '../harness/monitoring.ts';
 import { Outbound, routeTo } from '../harness/outbound.ts';
@@ -189,6 +190,30 @@ test('each replica serves what it counted, at a port of its own', async () => {
       outbound.standalone.lines.filter(({ event, replica }) => event === 'received' && replica === ordinal).length,
   );
   assert.deepEqual(counted, told);
+});
+
+test('a relay that has worked exposes the metrics of docs/metrics.md and no others, with the labels that stand there', async () => {
+  await sendBy(0, 'now@example.org');
+  const { text } = await page(outbound.ports.monitoring[0] ?? 0, '/metrics');
+  const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => `${name} ${type}`);
+  assert.deepEqual(
+    types,
+    declarations().map(({ name, type }) => `${name} ${type}`),
+  );
+  for (const { name, labels = {} } of declarations()) {
+    for (const [, list = ''] of text.matchAll(new RegExp(`^${name}\\{(.*)\\} `, 'gm'))) {
+      const found = [...list.matchAll(/(\w+)="([^"]*)"/g)];
+      assert.deepEqual(
+        found.map(([, label]) => label),
+        Object.keys(labels),
+        name,
+      );
+      for (const [, label = '', value = ''] of found) {
+        const bound = labels[label];
+        assert.ok(typeof bound === 'string' || bound?.includes(value), `${name}: ${label}="${value}"`);
+      }
+    }
+  }
 });
 
 test('promtool finds nothing wrong with the metrics of a relay that has worked', needsPromtool, async () => {
