@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { Receiving } from '../harness/receiving.ts';
+import { VARIANTS, WITH_NUL } from '../harness/smuggling.ts';
 
 let relay: Receiving;
 before(async () => {
@@ -13,39 +14,6 @@ before(async () => {
 after(() => relay[Symbol.asyncDispose]());
 
 const END_OF_DATA = '\r\n.\r\n';
-
-/** The ends of DATA that some server somewhere has taken for one. */
-const VARIANTS: readonly string[] = [
-  '\n.\n',
-  '\n.\r\n',
-  '\n.\r',
-  '\r.\r',
-  '\r.\n',
-  '\r.\r\n',
-  '\r\n.\n',
-  '\r\n.\r',
-  '\r\n.\r\r\n',
-  '\r\n.\n\r\n',
-  '\r\r\n.\r\r\n',
-  '\n\n.\r\n',
-  '\n\n.\n\n',
-  '\r\r.\r\r',
-  '\n\r.\n\r',
-  '\n\r\n.\n',
-  '\r\n\r.\r\n',
-  '\r\n\n.\r\n',
-  '\r\n .\r\n',
-  '\r\n\t.\r\n',
-  '\r\n. \r\n',
-  '\r\n..\r\n',
-  '\r\n\v.\r\n',
-  '\r\n.\x1a\r\n',
-  '\r\n\x85.\r\n',
-  '\x85.\x85',
-  '\xe2\x80\xa8.\xe2\x80\xa8',
-  '\r\n\x8a.\x8d\x8a',
-];
-const WITH_NUL: readonly string[] = ['\r\n\0.\r\n', '\r\n.\0\r\n', '\r\n.\r\0\n', '\r\0\n.\r\n', '\0\r\n\0.\0\r\n'];
 
 const HEADER = 'From: app@example.test\r\nSubject: innocent\r\n\r\n';
 const SMUGGLED =
