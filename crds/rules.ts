@@ -77,6 +77,15 @@ const exemptNetworksAreNetworks: Rule<RelaySpec> = ({ listeners }) =>
     }),
   );
 
+const proxiesAreNetworks: Rule<RelaySpec> = ({ listeners }) =>
+  listeners.flatMap(({ proxyProtocol }, at) =>
+    proxyProtocol.from.flatMap((network, index) => {
+      const field = `.listeners[${at}].proxyProtocol.from[${index}]`;
+      if (!isNetwork(network)) return when(true, field, `${network} is no network, such as 10.0.0.0/8 or fd00::/8`);
+      return when(network.endsWith('/0'), field, `${network} is everybody: anyone could claim any address`);
+    }),
+  );
+
 const egressAddressesAreAddresses: Rule<RelaySpec> = ({ egress }) =>
   egress.addresses.flatMap((address, index) =>
     when(isIP(address) === 0, `.egress.addresses[${index}]`, `${address} is no IP address`),
@@ -152,6 +161,7 @@ const RULES: { readonly [Kind in KindName]: RulesOf<Kind> } = {
     implicitTlsIsNotOptional,
     optionalTlsIsForSomebody,
     exemptNetworksAreNetworks,
+    proxiesAreNetworks,
     egressAddressesAreAddresses,
     resolversAreAddresses,
     smarthostsAreHosts,

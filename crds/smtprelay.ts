@@ -22,6 +22,17 @@ const Listener = Type.Object(
         'x-kubernetes-list-type': 'set',
       }),
     }),
+    proxyProtocol: common.section(
+      'PROXY protocol v1 or v2: load balancers say first whom they connect for, and that address counts everywhere.',
+      {
+        from: Type.Array(common.network, {
+          description: 'Where the load balancers connect from. Of nobody else is such a header taken.',
+          maxItems: 32,
+          default: [],
+          'x-kubernetes-list-type': 'set',
+        }),
+      },
+    ),
   },
   { description: 'A port on which the relay takes mail.' },
 );
@@ -152,6 +163,21 @@ export const SmtpRelaySpec = Type.Object(
         maximum: 50000,
         default: 1000,
       }),
+      messagesPerSession: Type.Optional(
+        Type.Integer({
+          description: 'Most messages of one session; then MAIL is answered 421 4.7.0. Left out: no limit.',
+          minimum: 1,
+          maximum: 1_000_000,
+        }),
+      ),
+      recipientsPerSession: Type.Optional(
+        Type.Integer({
+          description:
+            'Most recipients of all messages of one session; further ones are answered 452 4.5.3, and the next MAIL 421 4.7.0. Left out: no limit.',
+          minimum: 1,
+          maximum: 1_000_000,
+        }),
+      ),
       connections: Type.Integer({
         description: 'Most sessions at a time, of all listeners together; more are answered 421 4.3.2.',
         minimum: 1,

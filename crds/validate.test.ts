@@ -165,6 +165,7 @@ describe('what an API server would refuse', () => {
 
 describe('what the rules of a kind refuse', () => {
   const exempt = (network: string) => relay({ listeners: [listener({ auth: { exemptNetworks: [network] } })] });
+  const proxied = (network: string) => relay({ listeners: [listener({ proxyProtocol: { from: [network] } })] });
   const resolver = (address: string) => relay({ delivery: { direct: { resolvers: [address] } } });
   const refused: [sentence: string, manifest: unknown, field: string, message: RegExp][] = [
     [
@@ -219,6 +220,9 @@ describe('what the rules of a kind refuse', () => {
     ],
     ['a network of half an address', exempt('10.0/8'), 'spec.listeners[0].auth.exemptNetworks[0]', /is no network/],
     ['an open relay by IPv4', exempt('0.0.0.0/0'), 'spec.listeners[0].auth.exemptNetworks[0]', /open relay/],
+    ['a proxy that is no network', proxied('10.0.0.1'), 'spec.listeners[0].proxyProtocol.from[0]', /CIDR notation/],
+    ['a proxy of too many bits', proxied('fd00::/129'), 'spec.listeners[0].proxyProtocol.from[0]', /is no network/],
+    ['everybody as proxy', proxied('0.0.0.0/0'), 'spec.listeners[0].proxyProtocol.from[0]', /any address/],
     ['an open relay by IPv6', exempt('::/0'), 'spec.listeners[0].auth.exemptNetworks[0]', /open relay/],
     [
       'an address with a number over 255',
@@ -342,7 +346,12 @@ describe('defaults', () => {
     assert.deepEqual(object?.spec, {
       hostname: 'relay.example.test',
       replicas: 1,
-      listeners: [{ name: 'smtp', protocol: 'Submission', port: 587, tls: 'Required', auth: { exemptNetworks: [] } }],
+      listeners: [
+        {
+          ...{ name: 'smtp', protocol: 'Submission', port: 587, tls: 'Required' },
+          ...{ auth: { exemptNetworks: [] }, proxyProtocol: { from: [] } },
+        },
+      ],
       tls: { certificate: { ownCA: {} }, minVersion: 'TLSv1.2' },
       egress: { addresses: [] },
       delivery: {

@@ -150,6 +150,11 @@ describe('a relay that could not run', () => {
       'InvalidNetwork',
       { listeners: [{ ...submission, auth: { exemptNetworks: ['10.0.0.0/33'] } }] },
     ],
+    [
+      'with a proxy that is none',
+      'InvalidNetwork',
+      { listeners: [{ ...submission, proxyProtocol: { from: ['10.0.0.0/33'] } }] },
+    ],
     ['with an egress address that is none', 'InvalidAddress', { egress: { addresses: ['192.0.2.300'] } }],
     [
       'with a duration its config cannot hold',

@@ -19,6 +19,7 @@ const POLICIES: readonly Policy[] = [
   monitoringPortsExist,
   listenersKeepOffMonitoring,
   exemptNetworksAreNetworks,
+  proxiesAreNetworks,
   egressAddressesAreAddresses,
   settingsFitTheRelay,
 ];
@@ -70,6 +71,17 @@ function exemptNetworksAreNetworks({ spec }: SmtpRelay): Refusal | undefined {
     const wrong = auth.exemptNetworks.find((network) => !isNetwork(network));
     if (wrong !== undefined) {
       const message = `spec.listeners: auth.exemptNetworks of ${name}: ${wrong} is no network such as 10.0.0.0/8.`;
+      return { reason: 'InvalidNetwork', message };
+    }
+  }
+  return undefined;
+}
+
+function proxiesAreNetworks({ spec }: SmtpRelay): Refusal | undefined {
+  for (const { name, proxyProtocol } of spec.listeners) {
+    const wrong = proxyProtocol.from.find((network) => !isNetwork(network));
+    if (wrong !== undefined) {
+      const message = `spec.listeners: proxyProtocol.from of ${name}: ${wrong} is no network such as 10.0.0.0/8.`;
       return { reason: 'InvalidNetwork', message };
     }
   }

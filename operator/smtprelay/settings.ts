@@ -5,15 +5,17 @@ import type { SmtpRelay, SmtpRelaySpec } from '../../crds/smtprelay.ts';
 import type { SettingsDocument } from '../../relay/config/documents.ts';
 
 export function settingsDocument({ metadata, spec }: SmtpRelay): SettingsDocument {
+  const { messagesPerSession, recipientsPerSession } = spec.limits;
   return {
     relay: { namespace: metadata.namespace, name: metadata.name },
     hostname: spec.hostname.toLowerCase(),
-    listeners: spec.listeners.map(({ name, protocol, port, tls, auth }) => ({
+    listeners: spec.listeners.map(({ name, protocol, port, tls, auth, proxyProtocol }) => ({
       name,
       protocol,
       port,
       tls,
       exemptNetworks: auth.exemptNetworks,
+      ...(proxyProtocol.from.length > 0 && { proxyNetworks: proxyProtocol.from }),
     })),
     tls: { minVersion: spec.tls.minVersion },
     delivery: deliverySettings(spec.delivery),
@@ -23,6 +25,8 @@ export function settingsDocument({ metadata, spec }: SmtpRelay): SettingsDocumen
       idleTimeoutMs: durationMs(spec.limits.idleTimeout),
       connections: spec.limits.connections,
       connectionsPerClient: spec.limits.connectionsPerClient,
+      ...(messagesPerSession !== undefined && { messagesPerSession }),
+      ...(recipientsPerSession !== undefined && { recipientsPerSession }),
       sessionTimeoutMs: durationMs(spec.limits.sessionTimeout),
     },
     queue: { minFreeBytes: quantityBytes(spec.queue.minFree), maxMessages: spec.queue.maxMessages },

@@ -125,7 +125,7 @@ describe('the credential of a user', () => {
   });
 
   it('leads to the first listener with STARTTLS where there is none with TLS from the first byte', async () => {
-    const listener = { protocol: 'Submission' as const, auth: { exemptNetworks: [] } };
+    const listener = { protocol: 'Submission' as const, auth: { exemptNetworks: [] }, proxyProtocol: { from: [] } };
     const starttls = relay('outbound', {
       listeners: [
         { ...listener, name: 'local', port: 2525, tls: 'Optional' },

@@ -48,6 +48,8 @@ export const ListenerSettings = Type.Object({
   tls: Type.Enum(['Required', 'Optional']),
   /** CIDR networks whose clients need no AUTH. */
   exemptNetworks: Type.Array(Type.String()),
+  /** CIDR networks of proxies, which say in a PROXY header whom they connect for. Absent: there are none. */
+  proxyNetworks: Type.Optional(Type.Array(Type.String())),
 });
 export type ListenerSettings = Type.Static<typeof ListenerSettings>;
 
@@ -83,6 +85,9 @@ export const SettingsDocument = Type.Object({
     /** Sessions of all listeners together, and of one client. Absent: no limit. */
     connections: Type.Optional(Type.Integer({ minimum: 1 })),
     connectionsPerClient: Type.Optional(Type.Integer({ minimum: 1 })),
+    /** Of one session. Absent: no limit. */
+    messagesPerSession: Type.Optional(Type.Integer({ minimum: 1 })),
+    recipientsPerSession: Type.Optional(Type.Integer({ minimum: 1 })),
     /** How long a session may last; absent: as long as it says something. */
     sessionTimeoutMs: Type.Optional(ms(1)),
   }),

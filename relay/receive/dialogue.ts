@@ -73,6 +73,7 @@ export class Dialogue implements Conversation {
   #exchange: { readonly mechanism: string; readonly next: Exchange } | undefined;
   #transaction: OpenTransaction | undefined;
   #message: IncomingMessage | undefined;
+  readonly #taken = { messages: 0, recipients: 0 };
   #authFailures = 0;
   #errors = 0;
 
@@ -300,7 +301,7 @@ export class Dialogue implements Conversation {
   #mail(argument: string): undefined {
     const parsed = parsePathArgument('FROM', argument);
     const { path, parameters } = typeof parsed === 'string' ? NO_PATH : parsed;
-    const verdict = judge(MAIL, { session: this.#session(), path, parameters });
+    const verdict = judge(MAIL, { session: this.#session(), taken: this.#taken, path, parameters });
     if (verdict) return this.#refuse('mail', verdict, { mailFrom: path });
     if (this.#transaction) return this.#refuse('mail', replies.NESTED_MAIL);
     if (typeof parsed === 'string') {
@@ -325,8 +326,14 @@ export class Dialogue implements Conversation {
     const address = parsePathAddress(parsed.path);
     const about = { mailFrom, recipient: address?.text ?? parsed.path };
     // One that is there already takes no more room.
-    const others = recipients.size - (address && recipients.has(address.text) ? 1 : 0);
-    const verdict = judge(RCPT, { session: this.#session(), ...parsed, smtputf8, recipients: others });
+    const again = address !== undefined && recipients.has(address.text) ? 1 : 0;
+    const verdict = judge(RCPT, {
+      session: this.#session(),
+      taken: { ...this.#taken, recipients: this.#taken.recipients - again },
+      ...parsed,
+      smtputf8,
+      recipients: recipients.size - again,
+    });
     if (verdict || address === undefined) return this.#refuse('rcpt', verdict ?? BAD_RECIPIENT, about);
     const accept = () => {
       // The client left while the DNS was asked: nothing is granted to what has ended.
@@ -334,6 +341,7 @@ export class Dialogue implements Conversation {
       const usedUp = recipients.has(address.text) ? undefined : this.#takeFromQuota();
       const verdict = judge(RCPT_QUOTA, { usedUp });
       if (verdict) return this.#refuse('rcpt', verdict, about);
+      if (!recipients.has(address.text)) this.#taken.recipients += 1;
       recipients.add(address.text);
       return this.#accept(250, '2.1.5', 'recipient ok');
     };
@@ -400,6 +408,7 @@ export class Dialogue implements Conversation {
       const result = await message.end();
       if ('code' in result) return this.#refuse('data', result, { mailFrom: transaction.mailFrom });
       this.#errors = 0;
+      this.#taken.messages += 1;
       return this.#accept(250, '2.6.0', `queued as ${result.queueId}`);
     } catch (error) {
       return this.#failed(error);

@@ -91,6 +91,61 @@ test('handshakes that do not come to an end are bounded, too', async () => {
   for (const socket of sockets) socket.destroy();
 });
 
+const TRANSACTION = `
+  C: MAIL FROM:<app@example.test>
+  S: 250 2.1.0
+  C: RCPT TO:<ana@dest.test>
+  S: 250 2.1.5
+  C: DATA
+  S: 354`;
+
+test('a session has so many messages, and ends at the MAIL of another', async () => {
+  await using relay = await start({ messagesPerSession: 2 });
+  await using client = await relay.session('local');
+  for (let n = 0; n < 2; n += 1) {
+    await client.play(TRANSACTION);
+    assert.match(await client.content('From: app@example.test\r\n\r\nhello\r\n'), /^250 /);
+  }
+  await client.play('C: RSET\nS: 250\nC: MAIL FROM:<app@example.test>\nS: 421 4.7.0\nS: (end)');
+  assert.equal(relay.accepted.length, 2);
+  assert.deepEqual(relay.rejections(), ['mail session_used_up 421 4.7.0']);
+});
+
+test('a message that is refused is none of those of the session', async () => {
+  await using relay = await start({ messagesPerSession: 1 });
+  await using client = await relay.session('local');
+  await client.play(TRANSACTION);
+  assert.match(await client.content('From: boss@evil.test\r\n\r\nhello\r\n'), /^550 /);
+  await client.play(TRANSACTION);
+  assert.match(await client.content('From: app@example.test\r\n\r\nhello\r\n'), /^250 /);
+});
+
+test('a session has so many recipients, of all its messages', async () => {
+  await using relay = await start({ recipientsPerSession: 3, recipients: 5 });
+  await using client = await relay.session('local');
+  await client.play(TRANSACTION);
+  assert.match(await client.content('From: app@example.test\r\n\r\nhello\r\n'), /^250 /);
+  await client.play(`
+    C: MAIL FROM:<app@example.test>
+    S: 250 2.1.0
+    C: RCPT TO:<ana@dest.test>
+    S: 250 2.1.5
+    C: RCPT TO:<bob@dest.test>
+    S: 250 2.1.5
+    C: RCPT TO:<cem@dest.test>
+    S: 452 4.5.3
+    C: RCPT TO:<bob@dest.test>
+    S: 250 2.1.5
+    C: DATA
+    S: 354`);
+  assert.match(await client.content('From: app@example.test\r\n\r\nhello\r\n'), /^250 /);
+  await client.play('C: MAIL FROM:<app@example.test>\nS: 421 4.7.0\nS: (end)');
+  assert.deepEqual(
+    relay.accepted.map(({ deliveries }) => deliveries.flatMap(({ recipients }) => recipients).length),
+    [1, 2],
+  );
+});
+
 test('limits hold from the moment they change, for sessions that begin', async () => {
   await using relay = await start({});
   await using first = await SmtpClient.connect(relay.port('local'));

@@ -19,8 +19,16 @@ export interface ConnectFacts {
   readonly connectionsOfClient: number;
 }
 
+/** What has been taken in this session. */
+export interface Taken {
+  readonly messages: number;
+  /** Of all messages, that which is begun included. */
+  readonly recipients: number;
+}
+
 export interface MailCommand {
   readonly session: SessionFacts;
+  readonly taken: Taken;
   /** '' is the null sender. */
   readonly path: string;
   readonly parameters: Parameters;
@@ -28,6 +36,7 @@ export interface MailCommand {
 
 export interface RcptCommand {
   readonly session: SessionFacts;
+  readonly taken: Taken;
   readonly path: string;
   readonly parameters: Parameters;
   readonly smtputf8: boolean;
@@ -186,6 +195,25 @@ function listIsNotFull({ session, recipients }: RcptCommand): Verdict {
   return reject(452, '4.5.3', 'too_many_recipients', 'too many recipients, send the rest in another message');
 }
 
+/** With 421, so that the client goes on in another session; a refusal of each message would only fill its queue. */
+function sessionHasMessagesLeft({ session, taken }: MailCommand): Verdict {
+  const { messagesPerSession, recipientsPerSession } = session.config.settings.limits;
+  if (messagesPerSession !== undefined && taken.messages >= messagesPerSession) {
+    return reject(421, '4.7.0', 'session_used_up', 'so many messages a session are enough, connect again');
+  }
+  if (recipientsPerSession !== undefined && taken.recipients >= recipientsPerSession) {
+    return reject(421, '4.7.0', 'session_used_up', 'so many recipients a session are enough, connect again');
+  }
+  return undefined;
+}
+
+/** RFC 5321 4.5.3.1.10, as for a message: those that were taken get it first. */
+function sessionHasRecipientsLeft({ session, taken }: RcptCommand): Verdict {
+  const { recipientsPerSession: most = Number.POSITIVE_INFINITY } = session.config.settings.limits;
+  if (taken.recipients < most) return undefined;
+  return reject(452, '4.5.3', 'too_many_recipients', 'too many recipients, send the rest in another session');
+}
+
 /** RFC 7505 4.2. Judged last, since it takes a question to the DNS. */
 function domainTakesMail({ nullMx }: { readonly nullMx: boolean }): Verdict {
   return nullMx ? reject(556, '5.1.10', 'null_mx', 'the domain of this recipient takes no mail') : undefined;
@@ -274,13 +302,19 @@ export const MAIL: readonly Policy<MailCommand>[] = [
   isAuthenticated,
   ({ session }) => saidHello(session),
   ({ session }) => judge(USER, session),
+  sessionHasMessagesLeft,
   mailParametersAreKnown,
   fitsSize,
   senderIsAddress,
   senderIsAllowed,
 ];
 
-export const RCPT: readonly Policy<RcptCommand>[] = [rcptParametersAreKnown, recipientIsAddress, listIsNotFull];
+export const RCPT: readonly Policy<RcptCommand>[] = [
+  rcptParametersAreKnown,
+  recipientIsAddress,
+  listIsNotFull,
+  sessionHasRecipientsLeft,
+];
 
 export const RCPT_DOMAIN: readonly Policy<{ readonly nullMx: boolean }>[] = [domainTakesMail];
 

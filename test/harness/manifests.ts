@@ -15,6 +15,12 @@ const metadata = (name: string, meta: Partial<ObjectMeta>): ObjectMeta => ({
   ...meta,
 });
 
+const LISTENER = {
+  tls: 'Required',
+  auth: { exemptNetworks: [] },
+  proxyProtocol: { from: [] },
+} as const satisfies Partial<SmtpRelaySpec['listeners'][number]>;
+
 export const relay = (
   name: string,
   spec: Partial<SmtpRelaySpec> = {},
@@ -28,8 +34,8 @@ export const relay = (
     hostname: 'relay.example.test',
     replicas: 1,
     listeners: [
-      { name: 'submission', protocol: 'Submission', port: 2587, tls: 'Required', auth: { exemptNetworks: [] } },
-      { name: 'submissions', protocol: 'Submissions', port: 2465, tls: 'Required', auth: { exemptNetworks: [] } },
+      { name: 'submission', protocol: 'Submission', port: 2587, ...LISTENER },
+      { name: 'submissions', protocol: 'Submissions', port: 2465, ...LISTENER },
     ],
     tls: { certificate: { ownCA: {} }, minVersion: 'TLSv1.2' },
     egress: { addresses: ['192.0.2.10'] },

@@ -218,7 +218,10 @@ async function writeManifests(
   assert.equal(ready.length, 2);
   const relay = manifests.relay('outbound', {
     listeners: [
-      { name: 'local', protocol: 'Submission', port, tls: 'Optional', auth: { exemptNetworks: ['127.0.0.0/8'] } },
+      {
+        ...{ name: 'local', protocol: 'Submission', port, tls: 'Optional' },
+        ...{ auth: { exemptNetworks: ['127.0.0.0/8'] }, proxyProtocol: { from: [] } },
+      },
     ],
     delivery: {
       routes: [
