@@ -11,7 +11,7 @@ import { type TestContext, test } from 'node:test';
 import { Destination } from '../harness/destination.ts';
 import { RelayProcess } from '../harness/relay-process.ts';
 import { SmtpClient } from '../harness/smtp-client.ts';
-import { judgeTrace, type Verdict } from './trace.ts';
+import { type Answered, judgeLoad, judgeTrace, type Verdict } from './trace.ts';
 
 const needsStrace = { skip: !process.env.CI && spawnSync('strace', ['-V']).error ? 'strace is not installed' : false };
 const SMALL = 4_096;
@@ -85,4 +85,53 @@ test('a relay whose sync of bodies does nothing is found out', needsStrace, asyn
     problems.map((problem) => problem.replace(/: \w+ was/, ': BODY was')),
     [1, 2, 3].map((number) => `reply ${number}: BODY was not synced`),
   );
+});
+
+const CLIENTS = 20;
+const EACH = 15;
+/** Frames of the WAL whole: a page, each byte of it as up to four characters. */
+const LOAD = ['-s', '20000', '-e', 'trace=write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,fsync,fdatasync'];
+
+/** Sends by many clients at once, none of which waits for the others; tells what was answered before what was on disk. */
+async function underLoad(t: TestContext, ...inject: string[]): Promise<readonly string[]> {
+  const folder = mkdtempSync(join(tmpdir(), 'trace-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, 'trace');
+  await using destination = await Destination.start();
+  await using relay = await RelayProcess.start(destination.port, [
+    ...['strace', '-f', '--seccomp-bpf', '-y', '-o', file, ...LOAD, ...inject.flatMap((rule) => ['-e', rule]), '--'],
+  ]);
+  const send = async (_: unknown, client: number): Promise<readonly Answered[]> => {
+    await using session = await SmtpClient.connect(relay.port);
+    await session.talk(['EHLO client.test', '250-']);
+    const answered: Answered[] = [];
+    for (let number = 0; number < EACH; number++) {
+      const mark = `mark-${client}-${number}-`;
+      await session.talk(['MAIL FROM:<app@example.test>', '250 '], ['RCPT TO:<a@dest.test>', '250 '], ['DATA', '354 ']);
+      const reply = await session.content(`From: <app@example.test>\r\n\r\n${mark}\r\n${'text\r\n'.repeat(600)}`);
+      const queueId = /^250 2\.6\.0 queued as (\S+)/.exec(reply)?.[1] ?? assert.fail(reply);
+      answered.push({ queueId, mark });
+    }
+    return answered;
+  };
+  const answered = (await Promise.all(Array.from({ length: CLIENTS }, send))).flat();
+  assert.equal(answered.length, CLIENTS * EACH);
+  await relay.untilEmpty();
+  relay.terminate();
+  assert.equal(await relay.ended(), 0);
+  return judgeLoad(readFileSync(file, 'utf8'), relay.spool, answered);
+}
+
+test(
+  `none of ${CLIENTS * EACH} messages of ${CLIENTS} clients is answered before it is synced`,
+  needsStrace,
+  async (t) => {
+    assert.deepEqual(await underLoad(t), []);
+  },
+);
+
+test('a relay whose fsync does nothing is found out under load, too', needsStrace, async (t) => {
+  const problems = await underLoad(t, 'inject=fsync:retval=0');
+  assert.equal(problems.length, CLIENTS * EACH);
+  for (const problem of problems) assert.match(problem, /: was answered before it was synced$/);
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { judgeTrace } from './trace.ts';
+import { judgeLoad, judgeTrace } from './trace.ts';
 
 const ACCEPTED = [
   '10 openat(AT_FDCWD, "/q/bodies/A1", O_WRONLY|O_CREAT|O_EXCL|O_CLOEXEC, 0600) = 20</q/bodies/A1>',
@@ -98,4 +98,29 @@ test('of a server, what was written for another purpose before a message was ask
 
 test('of a server, what the log says is no reply', () => {
   assert.deepEqual(served(ask(7), '10 write(1<pipe:[1]>, "250 2.6.0 queued"..., 24) = 24').replies, []);
+});
+
+const header = (commit: boolean) =>
+  `12 pwrite64(19</q/queue.db-wal>, "\\0\\0\\0\\3\\0\\0${commit ? '\\1I' : '\\0\\0'}abc", 24, 0) = 24`;
+const frame = (text: string) => `12 pwrite64(19</q/queue.db-wal>, "\\r\\0${text}\\0", 16384, 24) = 16384`;
+const queued = (id: string) => `10 write(25<socket:[7]>, "250 2.6.0 queued as ${id}\\r\\n", 28) = 28`;
+const A = { queueId: 'A', mark: 'mark-a-' };
+const B = { queueId: 'B', mark: 'mark-b-' };
+const loaded = (...lines: readonly string[]) => judgeLoad(lines.join('\n'), '/q', [A, B]);
+const A_AND_B = [header(false), frame('mark-a-'), header(true), frame('mark-b-')];
+
+test('under load, one sync speaks for all messages whose transactions were complete when it began', () => {
+  assert.deepEqual(loaded(...A_AND_B, WAL_SYNC, queued('B'), queued('A')), []);
+});
+
+test('under load, it speaks for no transaction that was not, nor for a message that came later', () => {
+  const early = [header(false), frame('mark-a-'), WAL_SYNC, queued('A'), header(true), frame('mark-b-')];
+  assert.deepEqual(loaded(...early, WAL_SYNC, queued('B')), ['A: was answered before it was synced']);
+  const late = [header(true), frame('mark-a-'), WAL_SYNC, queued('A'), header(true), frame('mark-b-'), queued('B')];
+  assert.deepEqual(loaded(...late), ['B: was answered before it was synced']);
+  const during = ['12 fsync(19</q/queue.db-wal> <unfinished ...>', queued('A'), '12 <... fsync resumed>) = 0'];
+  assert.deepEqual(loaded(...A_AND_B, ...during, queued('B')), ['A: was answered before it was synced']);
+  assert.deepEqual(loaded(header(true), frame('mark-a-'), WAL_SYNC, queued('A'), queued('B')), [
+    'B: was never written',
+  ]);
 });

@@ -67,6 +67,43 @@ export function judgeTrace(trace: string, folder: string, { isReply, asksFor }: 
   return { replies, problems };
 }
 
+/** A message that was answered 250: the queue id of the reply, and a text that its content has and no other. */
+export interface Answered {
+  readonly queueId: string;
+  readonly mark: string;
+}
+
+/**
+ * Of a process that takes many messages at once, small enough for rows: each must stand in the WAL, the transaction
+ * that it stands in must be complete there, and a sync of the WAL that began after that must have succeeded before the
+ * reply began. The calls have to be traced with their data whole.
+ */
+export function judgeLoad(trace: string, folder: string, messages: readonly Answered[]): readonly string[] {
+  const calls = callsOf(trace);
+  const wal = calls.filter(({ args }) => pathOf(args) === path.join(folder, 'queue.db-wal'));
+  const writes = wal.filter(({ name }) => WRITES.has(name));
+  const syncs = wal.filter(({ name, result }) => SYNCS.has(name) && result.trim() === '0');
+  const answers = calls.filter((call) => WRITES.has(call.name) && pathOf(call.args).startsWith('socket:'));
+  return messages.flatMap(({ queueId, mark }) => {
+    const reply = answers.find(({ args }) => args.includes(`250 2.6.0 queued as ${queueId}\\r\\n`));
+    if (!reply) return [`${queueId}: no reply`];
+    const written = writes.findIndex(({ args }) => args.includes(mark));
+    const commit = written < 0 ? -1 : writes.findIndex((call, index) => index >= written - 1 && isCommit(call));
+    // The page of a frame is written behind its header.
+    const end = commit < 0 ? undefined : writes[commit + 1];
+    if (!end) return [`${queueId}: was never written`];
+    const synced = syncs.some(({ begun, ended }) => begun > end.ended && ended < reply.begun);
+    return synced ? [] : [`${queueId}: was answered before it was synced`];
+  });
+}
+
+/** Whether a frame ends a transaction: the size of the database stands in its header, bytes 4 to 7 (SQLite, "WAL-File Format"). */
+function isCommit(call: Call): boolean {
+  if (!/, 24(?:, \d+)?$/.test(call.args)) return false;
+  const [, , , , ...rest] = [...textOf(call).matchAll(/\\(?:([0-7]{1,3})|.)|[^\\]/g)];
+  return rest.slice(0, 4).some(([character, octal]) => (octal ? Number.parseInt(octal, 8) !== 0 : character !== ''));
+}
+
 const filesOf = (writes: readonly Call[]): readonly string[] => [...new Set(writes.map(({ args }) => pathOf(args)))];
 
 function isSynced(calls: readonly Call[], file: string, after: number, reply: Call): boolean {
