@@ -11,12 +11,13 @@ one machine replica i has that port + i). They count since the replica started: 
 a value that a client or a destination chooses, so their number is bounded.
 `;
 
+const refuse = (): never => {
+  throw new Error('there is no queue');
+};
+const NO_QUEUE = { stats: async () => refuse(), health: refuse };
+
 /** What a relay exposes, in the order of its page. */
-export const declarations = (): readonly Documented[] =>
-  createMetrics(
-    () => Promise.reject(new Error('there is no queue')),
-    () => 0,
-  ).declarations;
+export const declarations = (): readonly Documented[] => createMetrics(NO_QUEUE, () => 0).declarations;
 
 /** The reference as one Markdown page. */
 export const metricsReference = (): string => [INTRODUCTION, ...declarations().map(section)].join('\n');

@@ -6,6 +6,7 @@ import packageJson from '../package.json' with { type: 'json' };
 import { dispatcher } from './admin/dispatch.ts';
 import { adminRoutes } from './admin/routes.ts';
 import type { ReplicaStatus } from './admin/status.ts';
+import type { SettingsDocument } from './config/documents.ts';
 import { openConfig } from './config/live-config.ts';
 import { TIMEOUTS, type Timeouts } from './deliver/connection.ts';
 import { createDeliverer } from './deliver/create-deliverer.ts';
@@ -22,6 +23,7 @@ import { createReceiver } from './receive/receiver.ts';
 import { createDsn } from './report/create-dsn.ts';
 import { createSigner } from './sign/dkim.ts';
 import { openSpool } from './spool/open.ts';
+import type { IntakeBounds } from './spool/spool.ts';
 
 export interface RelayOptions {
   readonly configFolder: string;
@@ -80,7 +82,10 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     now,
   });
   const config = await openConfig(options.configFolder, options.spoolFolder, log);
-  const metrics = createMetrics(() => spool.stats(), now);
+  const bound = () => spool.bound(intakeBounds(config.current().settings));
+  bound();
+  config.onChange(bound);
+  const metrics = createMetrics(spool, now);
   const observer = both(log, metrics.observer);
   const router = createRouter(config);
   const dns = createDns(() => config.current().settings.delivery.direct.resolvers, timeouts.dns);
@@ -112,12 +117,15 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   let listening = false;
   const status = async (): Promise<ReplicaStatus> => {
     const current = config.current();
+    const { hindrance } = spool.health();
     // No reason to be unready: an unready pod holds up every rollout, here for as long as its mail waits. Clients are
     // kept off by the greeting, 421, and by the operator, which decides whom they are sent to.
     const draining = ordinal >= current.replicas;
     const reasons = [
       ...(listening ? [] : ['not listening yet']),
       ...(stopping ? ['stopping'] : []),
+      // A full queue is no reason: its clients are told 452, and it is emptied by itself.
+      ...(hindrance === undefined || hindrance.kind === 'full' ? [] : [hindrance.problem]),
       ...(monitoring.problem === undefined ? [] : [monitoring.problem]),
     ];
     return {
@@ -170,6 +178,9 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   // The channel to the supervisor would keep the process alive.
   if (process.connected) process.disconnect?.();
 }
+
+const intakeBounds = ({ queue }: SettingsDocument): IntakeBounds =>
+  queue ?? { minFreeBytes: 0, maxMessages: Number.POSITIVE_INFINITY };
 
 /** Resolves with the reason to stop. */
 async function stopRequest(supervised: boolean): Promise<string> {

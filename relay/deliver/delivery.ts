@@ -23,7 +23,7 @@ import type { Message } from './message.ts';
 import { deferAll, settle } from './outcome.ts';
 
 export interface DeliveryContext extends AttemptContext {
-  readonly spool: Pick<Spool, 'record'>;
+  readonly spool: Pick<Spool, 'record' | 'health'>;
   readonly observer: Observer;
   readonly now: () => number;
   readonly report: (failed: Failed) => SpawnedMessage | undefined;
@@ -43,6 +43,8 @@ export async function deliver(context: DeliveryContext, { delivery, message }: H
   const judgements: Judgements = new Map();
   let damaged = false;
   try {
+    // An attempt whose outcome cannot be recorded is one that is made again after the next kill.
+    while (!context.spool.health().records && !context.halted()) await sleep(RECORD_AGAIN_MS);
     await attempt(context, message, recipients, judgements);
   } catch (error) {
     damaged = error instanceof SpoolDamage;

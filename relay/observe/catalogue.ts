@@ -7,7 +7,16 @@ export interface Declaration {
   readonly help: string;
   /** What somebody who looks after a relay wants to know, and learns here. */
   readonly question: string;
-  readonly unit: 'sessions' | 'attempts' | 'messages' | 'bytes' | 'replies' | 'recipients' | 'deliveries' | 'seconds';
+  readonly unit:
+    | 'sessions'
+    | 'attempts'
+    | 'messages'
+    | 'bytes'
+    | 'replies'
+    | 'recipients'
+    | 'deliveries'
+    | 'seconds'
+    | '0 or 1';
   /** By label, its values: all of them, or in words what bounds them. Nothing that a client chooses is a label. */
   readonly labels?: Readonly<Record<string, readonly string[] | string>>;
 }

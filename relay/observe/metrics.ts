@@ -1,5 +1,5 @@
 /** The metrics of a relay (Prometheus): what they count, declared beside the code that moves them. */
-import type { SpoolStats } from '../spool/spool.ts';
+import { HINDRANCES, type Hindrance, type Spool } from '../spool/spool.ts';
 import { Catalogue, type Documented } from './catalogue.ts';
 import type { Observer } from './events.ts';
 
@@ -12,8 +12,15 @@ export interface Metrics {
 
 const LISTENER = 'names of the listeners';
 
-/** @param stats asked at each scrape: depth and age are read where the queue is, never counted twice */
-export function createMetrics(stats: () => Promise<SpoolStats>, now: () => number): Metrics {
+const WHY_NO_MAIL: Readonly<Record<Hindrance['kind'], string>> = {
+  full: 'Whether new mail is answered 452, for want of room (1), or not (0).',
+  unwritable: 'Whether new mail is answered 451, since the disk cannot be written (1), or not (0).',
+  damaged: 'Whether new mail is answered 451, since some of the queue was lost (1), or not (0).',
+};
+
+/** @param spool asked at each scrape: depth and age are read where the queue is, never counted twice */
+export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () => number): Metrics {
+  const stats = () => spool.stats();
   const catalogue = new Catalogue();
   const sessions = catalogue.counter({
     name: 'chasqui_smtp_sessions_total',
@@ -124,6 +131,35 @@ export function createMetrics(stats: () => Promise<SpoolStats>, now: () => numbe
       const { oldestMs } = await stats();
       return oldestMs === undefined ? 0 : Math.max(0, now() - oldestMs) / 1000;
     },
+  );
+  for (const kind of HINDRANCES) {
+    catalogue.gauge(
+      {
+        name: `chasqui_queue_${kind}`,
+        help: WHY_NO_MAIL[kind],
+        question: 'Is new mail turned away, and why?',
+        unit: '0 or 1',
+      },
+      async () => (spool.health().hindrance?.kind === kind ? 1 : 0),
+    );
+  }
+  catalogue.gauge(
+    {
+      name: 'chasqui_queue_free_bytes',
+      help: 'Room for the queue on its disk, the unused part of its database counted in.',
+      question: 'How long until the disk is full?',
+      unit: 'bytes',
+    },
+    async () => spool.health().freeBytes,
+  );
+  catalogue.gauge(
+    {
+      name: 'chasqui_queue_set_aside',
+      help: 'Deliveries found damaged since the start; they are held.',
+      question: 'Does the disk go bad?',
+      unit: 'deliveries',
+    },
+    async () => spool.health().setAside,
   );
 
   return {

@@ -301,7 +301,13 @@ export class Dialogue implements Conversation {
   #mail(argument: string): undefined {
     const parsed = parsePathArgument('FROM', argument);
     const { path, parameters } = typeof parsed === 'string' ? NO_PATH : parsed;
-    const verdict = judge(MAIL, { session: this.#session(), taken: this.#taken, path, parameters });
+    const verdict = judge(MAIL, {
+      session: this.#session(),
+      taken: this.#taken,
+      hindrance: this.#options.spool.health().hindrance?.kind,
+      path,
+      parameters,
+    });
     if (verdict) return this.#refuse('mail', verdict, { mailFrom: path });
     if (this.#transaction) return this.#refuse('mail', replies.NESTED_MAIL);
     if (typeof parsed === 'string') {
@@ -384,7 +390,7 @@ export class Dialogue implements Conversation {
       message = new IncomingMessage(this.#options, this.#session(), transaction);
     } catch (error) {
       if (!(error instanceof SpoolUnavailable)) throw error;
-      return this.#refuse('data', replies.SPOOL_UNAVAILABLE);
+      return this.#refuse('data', replies.spoolRejection(error));
     }
     this.#message = message;
     this.#channel.readContent({

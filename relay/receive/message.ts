@@ -5,7 +5,7 @@ import { type Accepted, type Intake, type NewDelivery, SpoolUnavailable } from '
 import { type ContentFacts, ContentReader } from './content.ts';
 import type { Rejection } from './policy.ts';
 import type { ReceiverOptions } from './receiver.ts';
-import { INTERNAL_ERROR, SPOOL_UNAVAILABLE } from './replies.ts';
+import { INTERNAL_ERROR, spoolRejection } from './replies.ts';
 import type { SessionFacts } from './session.ts';
 
 /** What MAIL and RCPT agreed on. */
@@ -76,7 +76,7 @@ export class IncomingMessage {
       const unavailable = error instanceof SpoolUnavailable;
       const problem = unavailable ? error.message : String(error);
       observer.log('error', 'a message was not taken', { queueId: this.#intake.queueId, problem });
-      return unavailable ? SPOOL_UNAVAILABLE : INTERNAL_ERROR;
+      return unavailable ? spoolRejection(error) : INTERNAL_ERROR;
     }
   }
 

@@ -1,10 +1,13 @@
 /** All policies, stage by stage, in the order in which they run. */
+
+import type { Hindrance } from '../spool/spool.ts';
 import { parsePathAddress } from './address.ts';
 import type { HeaderField } from './header.ts';
 import { networkOf } from './networks.ts';
 import type { Originator } from './originators.ts';
 import { judge, type Policy, type Rejection, reject, type Verdict } from './policy.ts';
 import type { UsedUp } from './quotas.ts';
+import { SPOOL_FULL, SPOOL_UNAVAILABLE } from './replies.ts';
 import { maySendAs } from './senders.ts';
 import type { SessionFacts } from './session.ts';
 
@@ -29,6 +32,8 @@ export interface Taken {
 export interface MailCommand {
   readonly session: SessionFacts;
   readonly taken: Taken;
+  /** Why the queue takes no mail. */
+  readonly hindrance?: Hindrance['kind'] | undefined;
   /** '' is the null sender. */
   readonly path: string;
   readonly parameters: Parameters;
@@ -112,6 +117,12 @@ function isSecured({ session }: MailCommand): Verdict {
 function isAuthenticated({ session }: MailCommand): Verdict {
   if (session.user !== undefined || session.network !== undefined) return undefined;
   return reject(530, '5.7.0', 'auth_required', 'authentication required');
+}
+
+/** Told before the content is sent, where it can be (RFC 1870 6.1); a message under way is told after it. */
+function queueTakesMail({ hindrance }: MailCommand): Verdict {
+  if (hindrance === undefined) return undefined;
+  return hindrance === 'full' ? SPOOL_FULL : SPOOL_UNAVAILABLE;
 }
 
 /** A user that was removed meanwhile may not go on in an open session. */
@@ -303,6 +314,7 @@ export const MAIL: readonly Policy<MailCommand>[] = [
   ({ session }) => saidHello(session),
   ({ session }) => judge(USER, session),
   sessionHasMessagesLeft,
+  queueTakesMail,
   mailParametersAreKnown,
   fitsSize,
   senderIsAddress,

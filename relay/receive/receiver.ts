@@ -11,7 +11,7 @@ import type { Quotas } from './quotas.ts';
 
 export interface ReceiverOptions {
   readonly config: ConfigSource;
-  readonly spool: Pick<Spool, 'open'>;
+  readonly spool: Pick<Spool, 'open' | 'health'>;
   readonly observer: Observer;
   readonly quotas: Quotas;
   readonly router: Router;

@@ -1,5 +1,6 @@
 /** What a session refuses for reasons that no policy has to judge: syntax, sequence, faults of ours. */
-import { reject } from './policy.ts';
+import { SpoolFull, type SpoolUnavailable } from '../spool/spool.ts';
+import { type Rejection, reject } from './policy.ts';
 
 export const UNKNOWN_COMMAND = reject(500, '5.5.2', 'unknown_command', 'command not recognized');
 export const MALFORMED_LINE = reject(
@@ -45,5 +46,9 @@ export const ENDLESS_MESSAGE = reject(
   'endless_message',
   'the message goes on far beyond the size allowed',
 );
+export const SPOOL_FULL = reject(452, '4.3.1', 'spool_full', 'the queue has no room for new mail now, try again later');
 export const SPOOL_UNAVAILABLE = reject(451, '4.3.0', 'spool_unavailable', 'the queue cannot take mail now, try again');
 export const INTERNAL_ERROR = reject(451, '4.3.0', 'internal_error', 'an error of this server, try again');
+
+export const spoolRejection = (error: SpoolUnavailable): Rejection =>
+  error instanceof SpoolFull ? SPOOL_FULL : SPOOL_UNAVAILABLE;

@@ -19,7 +19,7 @@ export const DATABASE_FILE = 'queue.db';
 const APPLICATION_ID = 0x63687371;
 const SCHEMA_VERSION = 1;
 /** A body of 100 KiB costs 0.10 ms in a row with pages of 16 KiB and 0.18 ms with SQLite's 4 KiB. */
-const PAGE_SIZE = 16384;
+export const PAGE_SIZE = 16384;
 /** Above the size of a group commit, so that SQLite never has to write pages of an uncommitted transaction. */
 const CACHE_KIB = 65536;
 const LOCK_RETRY_MS = 50;

@@ -43,13 +43,13 @@ const verdicts = (outcomes: ReturnType<GroupCommit['run']>) =>
 
 test('a change that fails half way takes back its own half and nothing else', async (t) => {
   const { db, rows } = await databaseFor(t);
-  const group = new GroupCommit(db, new Changes(db, new UsageTable(db, 0)));
+  const group = new GroupCommit(db, new Changes(db, new UsageTable(db, 0)), () => false);
   const halfWay: Change = {
     kind: 'record',
     outcomes: [],
     spawned: [accept(5), accept(6), accept(1)].flatMap((change) => (change.kind === 'accept' ? [change.message] : [])),
   };
-  assert.deepEqual(verdicts(group.run([accept(1), halfWay, accept(2)])), ['ok', 'unavailable', 'ok']);
+  assert.deepEqual(verdicts(group.run([accept(1), halfWay, accept(2)])), ['ok', 'refused', 'ok']);
   assert.deepEqual(rows('message'), [1, 2]);
   assert.equal(rows('delivery').length, 2);
 });
@@ -57,7 +57,7 @@ test('a change that fails half way takes back its own half and nothing else', as
 test('wherever a change breaks off, all of it is there or nothing', async (t) => {
   const { db, rows } = await databaseFor(t);
   const real = new Changes(db, new UsageTable(db, 0));
-  const setUp = new GroupCommit(db, real).run([accept(1), accept(2)]);
+  const setUp = new GroupCommit(db, real, () => false).run([accept(1), accept(2)]);
   assert.deepEqual(verdicts(setUp), ['ok', 'ok']);
   const breaking = {
     apply(change: Change): Applied {
@@ -66,20 +66,20 @@ test('wherever a change breaks off, all of it is there or nothing', async (t) =>
       return applied;
     },
   };
-  const group = new GroupCommit(db, breaking);
+  const group = new GroupCommit(db, breaking, () => false);
   assert.deepEqual(verdicts(group.run([finish(1), accept(3)])), ['refused', 'ok']);
   assert.deepEqual(rows('message'), [1, 2, 3]);
-  assert.deepEqual(verdicts(new GroupCommit(db, real).run([finish(1)])), ['ok']);
+  assert.deepEqual(verdicts(new GroupCommit(db, real, () => false).run([finish(1)])), ['ok']);
   assert.deepEqual(rows('message'), [2, 3]);
 });
 
 test('a disk too full for new mail still takes the outcomes of its group', async (t) => {
   const { db, rows } = await databaseFor(t);
-  const group = new GroupCommit(db, new Changes(db, new UsageTable(db, 0)));
+  const group = new GroupCommit(db, new Changes(db, new UsageTable(db, 0)), () => false);
   assert.deepEqual(verdicts(group.run([accept(1), accept(2)])), ['ok', 'ok']);
   const pages = Number(Object.values(db.prepare('PRAGMA page_count').get() ?? {})[0]);
   db.exec(`PRAGMA max_page_count = ${pages}`);
-  assert.deepEqual(verdicts(group.run([accept(3, 200_000), finish(1)])), ['unavailable', 'ok']);
+  assert.deepEqual(verdicts(group.run([accept(3, 200_000), finish(1)])), ['full', 'ok']);
   assert.deepEqual(rows('message'), [2]);
   assert.equal(db.isTransaction, false);
   db.exec('PRAGMA max_page_count = 1000000');

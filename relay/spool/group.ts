@@ -7,7 +7,7 @@ import { type Applied, type Changes, RefusedChange } from './changes.ts';
 import { sqliteCode } from './database.ts';
 import type { Change, Failure } from './requests.ts';
 import { integerOf } from './rows.ts';
-import { SpoolDamage } from './spool.ts';
+import { SpoolDamage, type WriteFailure } from './spool.ts';
 
 export type Outcome =
   | { readonly ok: true; readonly applied: Applied }
@@ -23,6 +23,8 @@ export class FailedSync extends Error {
 
 const SQLITE_IOERR = 10;
 const SQLITE_CORRUPT = 11;
+const SQLITE_FULL = 13;
+const SQLITE_CONSTRAINT = 19;
 const SQLITE_IOERR_FSYNC = 1034;
 const SQLITE_IOERR_DIR_FSYNC = 1290;
 /** 16 MiB of WAL. */
@@ -31,13 +33,16 @@ const CHECKPOINT_PAGES = 1000;
 export class GroupCommit {
   readonly #db: DatabaseSync;
   readonly #changes: Pick<Changes, 'apply'>;
+  readonly #giveRoom: () => boolean;
   readonly #begin: StatementSync;
   readonly #commit: StatementSync;
   readonly #walSize: StatementSync;
 
-  constructor(db: DatabaseSync, changes: Pick<Changes, 'apply'>) {
+  /** @param giveRoom gives up room that is kept for recording; false: there is none left */
+  constructor(db: DatabaseSync, changes: Pick<Changes, 'apply'>, giveRoom: () => boolean) {
     this.#db = db;
     this.#changes = changes;
+    this.#giveRoom = giveRoom;
     this.#begin = db.prepare('BEGIN');
     this.#commit = db.prepare('COMMIT');
     this.#walSize = db.prepare('PRAGMA wal_checkpoint(NOOP)');
@@ -54,6 +59,12 @@ export class GroupCommit {
     } catch (error) {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
       const failure = failureOf(error);
+      if (failure.reason === 'full' && group.every(({ kind }) => kind !== 'accept')) {
+        if (this.#makeRoom()) return this.run(group);
+        // What is too much for the room that is left may be recorded piece by piece.
+        const half = Math.ceil(group.length / 2);
+        if (half < group.length) return [...this.run(group.slice(0, half)), ...this.run(group.slice(half))];
+      }
       // Where a disk is too full for new mail, there may still be room to record what became of the old.
       const others = group.filter((change) => change.kind !== 'accept');
       const retried = others.length > 0 && others.length < group.length ? [...this.run(others)] : [];
@@ -103,6 +114,20 @@ export class GroupCommit {
     }
   }
 
+  /** After a checkpoint the WAL is written anew from its start, in room that it has already. */
+  #makeRoom(): boolean {
+    const given = this.#giveRoom();
+    const before = this.#unmoved();
+    if (before > 0) this.#move();
+    return given || this.#unmoved() < before;
+  }
+
+  /** Pages of the WAL that are not in the database yet. */
+  #unmoved(): number {
+    const wal = this.#walSize.get();
+    return wal ? integerOf(wal.log) - integerOf(wal.checkpointed) : 0;
+  }
+
   /**
    * Moves the WAL into the database when it has grown. Not SQLite's automatic checkpoint: that one would delay the
    * answers of its group, and drops errors.
@@ -110,8 +135,10 @@ export class GroupCommit {
    * @throws {FailedSync}
    */
   checkpoint(): void {
-    const wal = this.#walSize.get();
-    if (!wal || integerOf(wal.log) - integerOf(wal.checkpointed) < CHECKPOINT_PAGES) return;
+    if (this.#unmoved() >= CHECKPOINT_PAGES) this.#move();
+  }
+
+  #move(): void {
     try {
       this.#db.exec('PRAGMA wal_checkpoint(PASSIVE)');
     } catch (error) {
@@ -119,6 +146,13 @@ export class GroupCommit {
       failureOf(error);
     }
   }
+}
+
+/** Of a failure that tells of the disk, not of the change. */
+export function writeFailure({ reason, message }: Failure): WriteFailure | undefined {
+  if (reason === 'full') return { kind: 'full', problem: `the disk of the queue is full: ${message}` };
+  if (reason !== 'unavailable' && reason !== 'inDoubt') return undefined;
+  return { kind: 'unwritable', problem: `the queue cannot be written: ${message}` };
 }
 
 /** @throws {FailedSync} */
@@ -131,6 +165,8 @@ export function failureOf(error: unknown): Failure {
   if (code === SQLITE_IOERR_FSYNC || code === SQLITE_IOERR_DIR_FSYNC) {
     throw new FailedSync(`fsync of the queue failed: ${message}`);
   }
+  if ((code & 0xff) === SQLITE_CONSTRAINT) return { reason: 'refused', message };
+  if ((code & 0xff) === SQLITE_FULL) return { reason: 'full', message };
   if ((code & 0xff) === SQLITE_CORRUPT) return { reason: 'damage', message };
   // A commit frame whose write failed may have reached the disk all the same.
   if ((code & 0xff) === SQLITE_IOERR) return { reason: 'inDoubt', message };

@@ -100,7 +100,7 @@ export class SpoolIntake implements Intake {
       this.#writer ??= await this.#bodies.create(this.#messageId);
       await this.#writer.write(chunk);
     } catch (error) {
-      this.#failure = new SpoolUnavailable(`cannot write the body of ${this.queueId}: ${String(error)}`);
+      this.#failure = this.#bodies.failed(error);
     }
   }
 }

@@ -1,12 +1,21 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Envelope, Recipient } from './envelope.ts';
 import { openSpool, type SpoolOptions } from './open.ts';
-import { type Accepted, type Content, type NewDelivery, type Spool, SpoolDamage, SpoolUnavailable } from './spool.ts';
+import {
+  type Accepted,
+  type Content,
+  type NewDelivery,
+  type Spool,
+  SpoolDamage,
+  SpoolFull,
+  SpoolUnavailable,
+} from './spool.ts';
 
 const NOW = Date.parse('2026-01-02T03:04:05Z');
 
@@ -84,6 +93,14 @@ function patterned(bytes: number): Buffer {
   const content = Buffer.alloc(bytes);
   for (let at = 0; at < bytes; at++) content[at] = (at * 31 + (at >> 8)) & 0xff;
   return content;
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  const giveUpAt = performance.now() + 30_000;
+  while (!holds()) {
+    assert.ok(performance.now() < giveUpAt, String(holds));
+    await sleep(20);
+  }
 }
 
 /** Changes the database of a closed spool as damage would. */
@@ -321,15 +338,44 @@ test('a member of a group that fails takes nothing of the others with it', async
   assert.deepEqual(await spool.stats(), { messages: 3, deliveries: 3, oldestMs: NOW });
 });
 
-test('a body that cannot be written is told by commit, and the spool goes on', async (t) => {
+test('while a body cannot be written no mail is taken; outcomes are recorded, and mail is taken again by itself', async (t) => {
   const folder = folderFor(t);
-  const spool = await openIn(t, folder);
+  const logged: string[] = [];
+  const spool = await openIn(t, folder, { logged });
+  const failed = await accept(spool, 'x');
   rmSync(path.join(folder, 'bodies'), { recursive: true });
   await assert.rejects(accept(spool, patterned(300_000)), SpoolUnavailable);
-  const failed = await accept(spool, 'x');
+  assert.equal(spool.health().hindrance?.kind, 'unwritable');
+  assert.match(spool.health().hindrance?.problem ?? '', /message body.*ENOENT/);
+  await assert.rejects(accept(spool, 'small'), SpoolUnavailable);
   const report = { envelope: envelope(), content: patterned(300_000), deliveries: to('s@one.test') };
   await assert.rejects(spool.record(over(failed), [report]), SpoolUnavailable);
   assert.deepEqual(await spool.stats(), { messages: 1, deliveries: 1, oldestMs: NOW });
+  assert.equal(spool.health().records, true);
+  await spool.record(over(failed), []);
+
+  mkdirSync(path.join(folder, 'bodies'));
+  await until(() => spool.health().hindrance === undefined);
+  await accept(spool, patterned(300_000));
+  assert.deepEqual(logged, ['the queue takes no mail', 'the queue takes mail again']);
+});
+
+test('beyond its bounds a queue takes no mail, and again when there is room', async (t) => {
+  const spool = await openIn(t, folderFor(t));
+  const first = await accept(spool, 'one');
+  spool.bound({ minFreeBytes: 0, maxMessages: 1 });
+  await assert.rejects(
+    accept(spool, 'two'),
+    (error) => error instanceof SpoolFull && /maxMessages is 1/.test(error.message),
+  );
+  await spool.record(over(first), []);
+  await accept(spool, 'two');
+
+  const { freeBytes } = spool.health();
+  spool.bound({ minFreeBytes: 2 * freeBytes, maxMessages: 100 });
+  await assert.rejects(accept(spool, 'three'), (error) => error instanceof SpoolFull && /minFree/.test(error.message));
+  spool.bound({ minFreeBytes: Math.floor(freeBytes / 2), maxMessages: 100 });
+  await accept(spool, 'three');
 });
 
 test('an aborted message leaves no trace', async (t) => {

@@ -1,6 +1,7 @@
 /** Opens the spool of a folder: the durable queue of one relay process. */
 import { Bodies, IN_ROW_BYTES } from './bodies.ts';
 import type { BodyWriter } from './body-file.ts';
+import type { Condition } from './condition.ts';
 import type { Envelope } from './envelope.ts';
 import { SpoolIntake } from './intake.ts';
 import type { Moves } from './move.ts';
@@ -11,6 +12,7 @@ import {
   type Accepted,
   type Content,
   type Intake,
+  type IntakeBounds,
   type Lane,
   type NewDelivery,
   type Outcome,
@@ -18,6 +20,7 @@ import {
   type QueuedMessage,
   type SpawnedMessage,
   type Spool,
+  type SpoolHealth,
   type SpoolStats,
   SpoolUnavailable,
   type Usage,
@@ -47,8 +50,24 @@ export interface SpoolOptions {
  */
 export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const { folder, lockWaitMs, log, onFatal, now } = options;
-  const { thread, opened } = await WriterThread.start({ folder, lockWaitMs, openedMs: now() }, log, onFatal);
-  return new ThreadedSpool(thread, opened, await Bodies.open(folder, opened.spoolId, onFatal), now);
+  const { thread, opened, condition } = await WriterThread.start({ folder, lockWaitMs, openedMs: now() }, log, onFatal);
+  const bodies = await Bodies.open({
+    folder,
+    spoolId: opened.spoolId,
+    onFatal,
+    onWritable: (failure) => {
+      condition.bodies = failure;
+    },
+  });
+  return new ThreadedSpool({ thread, opened, bodies, condition, now });
+}
+
+interface Parts {
+  readonly thread: WriterThread;
+  readonly opened: Opened;
+  readonly bodies: Bodies;
+  readonly condition: Condition;
+  readonly now: () => number;
 }
 
 class ThreadedSpool implements Spool {
@@ -56,22 +75,33 @@ class ThreadedSpool implements Spool {
   readonly moves: Moves;
   readonly #thread: WriterThread;
   readonly #bodies: Bodies;
+  readonly #condition: Condition;
   readonly #now: () => number;
   #nextId: number;
   #reservedId: number;
   #reserving = false;
 
-  constructor(thread: WriterThread, opened: Opened, bodies: Bodies, now: () => number) {
+  constructor({ thread, opened, bodies, condition, now }: Parts) {
     this.spoolId = opened.spoolId;
     this.#thread = thread;
     this.#bodies = bodies;
+    this.#condition = condition;
     this.#now = now;
     this.#nextId = opened.nextId;
     this.#reservedId = opened.reservedId;
     this.moves = new ThreadMoves({ spoolId: this.spoolId, thread, bodies, allocate: () => this.#allocate(), now });
   }
 
+  bound(bounds: IntakeBounds): void {
+    this.#condition.bounds = bounds;
+  }
+
+  health(): SpoolHealth {
+    return this.#condition.health;
+  }
+
   open(): Intake {
+    this.#condition.check();
     const id = this.#allocate();
     return new SpoolIntake(formatQueueId(this.spoolId, id), id, this.#bodies, (body, envelope, deliveries, usage) =>
       this.#accept(id, body, envelope, deliveries, usage),
@@ -189,6 +219,7 @@ class ThreadedSpool implements Spool {
   ): Promise<Accepted> {
     const message = newMessage(id, body, envelope, deliveries);
     const { firstDeliveries, bodies } = await this.#thread.request<'accept'>({ kind: 'accept', message, usage });
+    this.#condition.took(envelope.sizeBytes);
     const data = body instanceof Uint8Array ? bufferOver(elementOf(bodies, 0)) : this.#bodies.content(id, body);
     return this.#accepted(id, data, envelope, deliveries, elementOf(firstDeliveries, 0));
   }

@@ -1,7 +1,7 @@
 /** What the spool's main-thread side and its writer thread say to each other. */
 import type { Adopted, Marked, Movable } from './move.ts';
 import type { BodyFileInfo } from './rows.ts';
-import type { Lane, SpoolStats, Usage } from './spool.ts';
+import type { Lane, SpoolStats, Usage, WriteFailure } from './spool.ts';
 
 /** A message to commit, in the form in which it is stored: JSON is made on the sending side, once. */
 export interface NewMessage {
@@ -146,10 +146,10 @@ export type Answer = Answers[keyof Answers];
 
 export interface Failure {
   /**
-   * unavailable: nothing of it was stored. inDoubt: it may or may not be found at the next opening. damage: see
+   * full, unavailable: nothing of it was stored. inDoubt: it may or may not be found at the next opening. damage: see
    * SpoolDamage. refused: the request itself cannot be carried out.
    */
-  readonly reason: 'unavailable' | 'inDoubt' | 'damage' | 'refused';
+  readonly reason: 'full' | 'unavailable' | 'inDoubt' | 'damage' | 'refused';
   readonly message: string;
 }
 
@@ -174,10 +174,23 @@ export interface Opened {
   readonly reservedId: number;
 }
 
+/** What the writer thread knows of the disk and of what is on it. */
+export interface WriterReport {
+  /** Free space of the file system, and the pages of the database that are unused. */
+  readonly freeBytes: number;
+  readonly messages: number;
+  /** Why the last change, or the last try to write something, could not be committed. */
+  readonly failing: WriteFailure | undefined;
+  /** Why the queue is not all that was committed. */
+  readonly damaged: string | undefined;
+  readonly setAside: number;
+}
+
 export type FromWriter =
-  | { readonly kind: 'opened'; readonly opened: Opened }
+  | { readonly kind: 'opened'; readonly opened: Opened; readonly report: WriterReport }
+  | { readonly kind: 'report'; readonly report: WriterReport }
   | { readonly kind: 'failed'; readonly failure: Failure }
-  | { readonly kind: 'results'; readonly results: readonly Numbered<Result>[] }
+  | { readonly kind: 'results'; readonly results: readonly Numbered<Result>[]; readonly messages: number }
   | {
       readonly kind: 'log';
       readonly level: 'info' | 'warn' | 'error';

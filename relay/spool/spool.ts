@@ -115,13 +115,52 @@ export interface SpoolStats {
   readonly oldestMs?: number;
 }
 
+/** Changes that cannot be written now, because of no room or of the disk. */
+export interface WriteFailure {
+  readonly kind: 'full' | 'unwritable';
+  readonly problem: string;
+}
+
+/** Why no new mail is taken. full: out of its bounds, or of room. damaged: some of what was committed is missing. */
+export interface Hindrance {
+  readonly kind: WriteFailure['kind'] | 'damaged';
+  readonly problem: string;
+}
+
+export const HINDRANCES: readonly Hindrance['kind'][] = ['full', 'unwritable', 'damaged'];
+
+/** What the queue may hold. */
+export interface IntakeBounds {
+  readonly minFreeBytes: number;
+  readonly maxMessages: number;
+}
+
+export interface SpoolHealth {
+  /** Absent: new mail is taken. */
+  readonly hindrance?: Hindrance;
+  /** Outcomes can be recorded. */
+  readonly records: boolean;
+  /** Room on the disk, the unused part of the database counted in. */
+  readonly freeBytes: number;
+  /** Deliveries and messages that were found damaged since the start and are held. */
+  readonly setAside: number;
+}
+
 export interface Spool {
   /** First part of every queue id of this spool. */
   readonly spoolId: string;
   /** To and from the spools of other replicas. */
   readonly moves: Moves;
-  /** Starts a message and gives it its queue id. */
+  /**
+   * Starts a message and gives it its queue id.
+   *
+   * @throws {SpoolUnavailable} when no mail is taken now.
+   */
   open(): Intake;
+  /** Sets what the queue may hold from now on. */
+  bound(bounds: IntakeBounds): void;
+  /** Known without asking the disk; at most a second old. */
+  health(): SpoolHealth;
   /** Lanes with something due at nowMs or later, earliest first. */
   lanes(limit: number): Promise<readonly Lane[]>;
   /** The first n deliveries of a lane that are due, in order of due time. The caller knows which are in hand already. */
@@ -145,6 +184,9 @@ export interface Spool {
 export class SpoolUnavailable extends Error {
   override readonly name = 'SpoolUnavailable';
 }
+
+/** There is no room: tell the client 452. */
+export class SpoolFull extends SpoolUnavailable {}
 
 /** Content or rows of a message that do not match their crc. */
 export class SpoolDamage extends Error {

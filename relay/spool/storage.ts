@@ -2,21 +2,23 @@
  * The spool folder as one thing: database, id file, bodies. Opening it repairs what a crash may leave and refuses what
  * would hide a loss; after that it carries out requests. Runs in the writer thread and knows nothing of threads.
  */
-import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, openSync, statfsSync } from 'node:fs';
 import path from 'node:path';
-import type { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { Arrivals } from './arrivals.ts';
 import { BODY_FOLDER, removeBody, removeOrphans } from './body-file.ts';
 import { type Applied, Changes } from './changes.ts';
-import { openDatabase } from './database.ts';
+import { openDatabase, PAGE_SIZE } from './database.ts';
 import { Departures } from './departures.ts';
-import { FailedSync, GroupCommit, type Outcome } from './group.ts';
+import { FailedSync, failureOf, GroupCommit, type Outcome, writeFailure } from './group.ts';
 import { ID_FILE, IdFile, readIds } from './id-file.ts';
 import { type LaneKey, Lanes } from './lanes.ts';
 import { refuseLostCommits, refuseLostDatabase } from './loss.ts';
 import { Questions } from './questions.ts';
-import type { Answer, Change, Opened, Question, RowName, WriterOptions } from './requests.ts';
+import type { Answer, Change, Opened, Question, RowName, WriterOptions, WriterReport } from './requests.ts';
+import { Reserve } from './reserve.ts';
 import { integerOf } from './rows.ts';
+import type { WriteFailure } from './spool.ts';
 import { UsageTable } from './usage.ts';
 
 export type Log = (
@@ -46,6 +48,11 @@ export class Storage {
   readonly #questions: Questions;
   readonly #lanes: Lanes;
   readonly #idFile: IdFile;
+  readonly #freePages: StatementSync;
+  readonly #touch: StatementSync;
+  readonly #reserve: Reserve;
+  #failing: WriteFailure | undefined;
+  #setAside = 0;
   #highestId: number;
   #messages: number;
   #deliveries: number;
@@ -66,7 +73,10 @@ export class Storage {
       openedMs,
     );
     this.#usage = new UsageTable(db, openedMs);
-    this.#group = new GroupCommit(db, new Changes(db, this.#usage));
+    this.#reserve = new Reserve(folder);
+    this.#group = new GroupCommit(db, new Changes(db, this.#usage), () => this.#reserve.giveUp());
+    this.#freePages = db.prepare('PRAGMA freelist_count');
+    this.#touch = db.prepare('UPDATE meta SET reserved_id = reserved_id');
     this.#arrivals = new Arrivals(db);
     this.#questions = new Questions(db);
     this.#lanes = new Lanes(db);
@@ -99,6 +109,7 @@ export class Storage {
   /** @throws {FailedSync} */
   commit(changes: readonly Change[]): readonly Outcome[] {
     const outcomes = this.#group.run(changes);
+    this.#judge(outcomes);
     const applied = outcomes.flatMap((outcome) => (outcome.ok ? [outcome.applied] : []));
     const highest = Math.max(0, ...applied.map((one) => one.highestId));
     if (highest > this.#highestId) {
@@ -111,6 +122,41 @@ export class Storage {
     }
     this.#lanes.refresh(lanesOf(applied));
     return outcomes;
+  }
+
+  get messages(): number {
+    return this.#messages;
+  }
+
+  get failing(): WriteFailure | undefined {
+    return this.#failing;
+  }
+
+  report(): WriterReport {
+    return {
+      freeBytes: this.#freeBytes(),
+      messages: this.#messages,
+      failing: this.#failing,
+      damaged: undefined,
+      setAside: this.#setAside,
+    };
+  }
+
+  /**
+   * Called each second: makes the reserve when there is room, and tries whether the disk takes something again.
+   *
+   * @throws {FailedSync}
+   */
+  look(): void {
+    if (this.#failing) {
+      try {
+        this.#touch.run();
+        this.#failing = undefined;
+      } catch (error) {
+        this.#failing = writeFailure(failureOf(error)) ?? this.#failing;
+      }
+    }
+    if (!this.#failing) this.#reserve.keep(this.#freeBytes());
   }
 
   /** What can wait until the commit is answered. @throws {FailedSync} */
@@ -132,6 +178,7 @@ export class Storage {
         for (const delivery of damaged) {
           this.#log('error', `${delivery.error.message}; left out until the next start`, { delivery: delivery.id });
           this.#questions.setAside(delivery);
+          this.#setAside += 1;
         }
         if (damaged.length > 0) this.#lanes.refresh([question]);
         return sound;
@@ -178,6 +225,19 @@ export class Storage {
     this.syncIds();
     this.#idFile.close();
     this.#db.close();
+  }
+
+  /** Refusals and damage say nothing of the disk: others of the group may have been written. */
+  #judge(outcomes: readonly Outcome[]): void {
+    const failures = outcomes.flatMap((outcome) => (outcome.ok ? [] : [writeFailure(outcome.failure)]));
+    const [failing] = failures.filter((failure) => failure !== undefined);
+    if (failing || failures.length < outcomes.length) this.#failing = failing;
+  }
+
+  #freeBytes(): number {
+    const { bavail, bsize } = statfsSync(this.#folder);
+    const freePages = integerOf(this.#freePages.get()?.freelist_count);
+    return bavail * bsize + freePages * PAGE_SIZE;
   }
 
   #writeIds(): void {

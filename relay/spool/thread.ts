@@ -1,5 +1,6 @@
 /** The main thread's end of the writer thread: requests go out in one message per turn of the event loop. */
 import { Worker } from 'node:worker_threads';
+import { Condition } from './condition.ts';
 import type {
   Answer,
   Answers,
@@ -12,7 +13,7 @@ import type {
   Result,
   WriterOptions,
 } from './requests.ts';
-import { SpoolDamage, SpoolUnavailable } from './spool.ts';
+import { SpoolDamage, SpoolFull, SpoolUnavailable } from './spool.ts';
 import type { Log } from './storage.ts';
 
 /** New mail beyond this is refused: the disk does not keep up, and memory is not endless. */
@@ -39,6 +40,8 @@ export class WriterThread {
   #tickets = 0;
   #ended: Error | undefined;
 
+  #condition: Condition | undefined;
+
   private constructor(worker: Worker, log: Log, onFatal: (error: Error) => void) {
     this.#worker = worker;
     this.#log = log;
@@ -50,13 +53,16 @@ export class WriterThread {
     options: WriterOptions,
     log: Log,
     onFatal: (error: Error) => void,
-  ): Promise<{ thread: WriterThread; opened: Opened }> {
+  ): Promise<{ thread: WriterThread; opened: Opened; condition: Condition }> {
     const worker = new Worker(new URL('./writer.ts', import.meta.url), { workerData: options, name: 'spool' });
     const thread = new WriterThread(worker, log, onFatal);
     return new Promise((resolve, reject) => {
       worker.on('message', (message: FromWriter) => {
-        if (message.kind === 'opened') resolve({ thread, opened: message.opened });
-        else if (message.kind === 'failed') {
+        if (message.kind === 'opened') {
+          const condition = new Condition(log, message.report);
+          thread.#condition = condition;
+          resolve({ thread, opened: message.opened, condition });
+        } else if (message.kind === 'failed') {
           thread.#ended = errorOf(message.failure);
           reject(thread.#ended);
         } else thread.#take(message);
@@ -115,10 +121,14 @@ export class WriterThread {
     this.#outboxBodies = [];
   }
 
-  #take(message: Extract<FromWriter, { kind: 'results' | 'log' | 'fatal' }>): void {
+  #take(message: Extract<FromWriter, { kind: 'results' | 'report' | 'log' | 'fatal' }>): void {
     if (message.kind === 'log') this.#log(message.level, message.message, message.fields);
     else if (message.kind === 'fatal') this.#fail(new Error(message.message));
-    else for (const { ticket, value } of message.results) this.#settle(ticket, value);
+    else if (message.kind === 'report') this.#condition?.report(message.report);
+    else {
+      if (this.#condition) this.#condition.messages = message.messages;
+      for (const { ticket, value } of message.results) this.#settle(ticket, value);
+    }
   }
 
   #settle(ticket: number, result: Result): void {
@@ -147,6 +157,7 @@ function messagesOf(request: Request): readonly NewMessage[] {
 
 function errorOf({ reason, message }: Failure): Error {
   if (reason === 'damage') return new SpoolDamage(message);
+  if (reason === 'full') return new SpoolFull(message);
   if (reason === 'inDoubt') return new CommitInDoubt(message);
   return reason === 'unavailable' ? new SpoolUnavailable(message) : new Error(message);
 }

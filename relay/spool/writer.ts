@@ -18,7 +18,7 @@ import { type Log, Storage } from './storage.ts';
 /** What one transaction takes at most: well below the page cache, so that nothing is written before its COMMIT. */
 const GROUP_CHANGES = 512;
 const GROUP_BYTES = 16 * 1024 * 1024;
-const ID_SYNC_MS = 1000;
+const LOOK_MS = 1000;
 
 if (isMainThread || !parentPort) throw new Error('relay/spool/writer.ts runs as a worker thread');
 const port = parentPort;
@@ -30,7 +30,15 @@ function post(message: FromWriter, transfer: ArrayBuffer[] = []): void {
 const log: Log = (level, message, fields = {}) => post({ kind: 'log', level, message, fields });
 
 function serve(storage: Storage): void {
-  const timer = setInterval(() => guarded(() => storage.syncIds()), ID_SYNC_MS);
+  const timer = setInterval(
+    () =>
+      guarded(() => {
+        storage.syncIds();
+        storage.look();
+        post({ kind: 'report', report: storage.report() });
+      }),
+    LOOK_MS,
+  );
   timer.unref();
   port.on('message', (first: readonly Numbered<Request>[]) => {
     guarded(() => {
@@ -47,7 +55,8 @@ function serve(storage: Storage): void {
       if (closing === undefined) return;
       clearInterval(timer);
       storage.close();
-      post({ kind: 'results', results: [{ ticket: closing, value: { ok: true, answer: undefined } }] });
+      const results: Numbered<Result>[] = [{ ticket: closing, value: { ok: true, answer: undefined } }];
+      post({ kind: 'results', results, messages: storage.messages });
     });
   });
 }
@@ -106,6 +115,7 @@ function messagesOf(change: Change): readonly NewMessage[] {
 }
 
 function commit(storage: Storage, group: readonly Numbered<Change>[]): void {
+  const before = storage.failing;
   const outcomes = storage.commit(group.map(({ value }) => value));
   const transfer: ArrayBuffer[] = [];
   const results = group.map(({ ticket }, index) => {
@@ -113,7 +123,8 @@ function commit(storage: Storage, group: readonly Numbered<Change>[]): void {
     if (outcome?.ok) transfer.push(...outcome.applied.committed.bodies.map((body) => body.buffer));
     return { ticket, value: resultOf(outcome) };
   });
-  post({ kind: 'results', results }, transfer);
+  post({ kind: 'results', results, messages: storage.messages }, transfer);
+  if (storage.failing?.kind !== before?.kind) post({ kind: 'report', report: storage.report() });
   storage.tidy(outcomes);
 }
 
@@ -130,7 +141,7 @@ function answer(storage: Storage, questions: readonly Numbered<Question>[]): voi
       return { ticket, value: { ok: false, failure: failureOf(error) } };
     }
   });
-  post({ kind: 'results', results });
+  post({ kind: 'results', results, messages: storage.messages });
 }
 
 function openFailure(error: unknown): Failure {
@@ -144,7 +155,7 @@ const options: WriterOptions = workerData;
 try {
   const storage = await Storage.open(options, log);
   serve(storage);
-  post({ kind: 'opened', opened: storage.opened });
+  post({ kind: 'opened', opened: storage.opened, report: storage.report() });
 } catch (error) {
   post({ kind: 'failed', failure: openFailure(error) });
   port.close();

@@ -122,7 +122,7 @@ export class Receiving implements AsyncDisposable {
     };
     this.#receiver = createReceiver({
       config: source,
-      spool: wrapped,
+      spool: { open: () => wrapped.open(), health: () => spool.health() },
       observer: {
         message: (event) => this.messageEvents.push(event),
         session: (event) => this.sessionEvents.push(event),

@@ -56,7 +56,12 @@ async function sendBy(ordinal: number, recipient: string): Promise<void> {
 }
 
 const metrics = (): Promise<Samples> => samplesOf(outbound.ports.monitoring);
-const GAUGES = ['chasqui_queue_messages', 'chasqui_queue_deliveries', 'chasqui_queue_oldest_age_seconds'];
+const GAUGES = [
+  'chasqui_queue_messages',
+  'chasqui_queue_deliveries',
+  'chasqui_queue_oldest_age_seconds',
+  'chasqui_queue_free_bytes',
+];
 
 /** Samples that moved, without the queue, buckets, and bytes, which tests of their own look at. */
 function moved(from: Samples, to: Samples): Readonly<Record<string, number>> {

@@ -7,6 +7,7 @@
  * did not take a message, and ends with code 70 on a failed fsync.
  */
 import { writeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { openSpool } from '../../relay/spool/open.ts';
 import { SpoolUnavailable } from '../../relay/spool/spool.ts';
 
@@ -16,6 +17,7 @@ export function contentOf(queueId: string, bytes: number): Buffer {
 }
 
 export const FATAL = 70;
+const HINDERED_MS = 100;
 
 async function drive(folder: string, bytes: number, sessions: number, messages: number): Promise<void> {
   const say = (line: string) => writeSync(1, `${line}\n`);
@@ -32,6 +34,11 @@ async function drive(folder: string, bytes: number, sessions: number, messages: 
   let left = messages;
   const session = async () => {
     while (left > 0) {
+      if (spool.health().hindrance) {
+        say('451 no mail is taken');
+        await sleep(HINDERED_MS);
+        continue;
+      }
       const turn = left--;
       const intake = spool.open();
       const content = contentOf(intake.queueId, bytes);
