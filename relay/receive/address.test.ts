@@ -141,6 +141,11 @@ test('no text makes an address that could break out of where it is written', () 
 test('domains become lower-case A-labels, or nothing', () => {
   assert.equal(normaliseDomain('EXAMPLE.Test'), 'example.test');
   assert.equal(normaliseDomain('bücher.example'), 'xn--bcher-kva.example');
+  for (const cut of ['\\', '/', '?', '#', ':', '@', '%', '|', '[', ' ', '\t', '\0', '&']) {
+    assert.equal(normaliseDomain(`müller.test${cut}x.test`), undefined, JSON.stringify(cut));
+    assert.equal(normaliseDomain(`müller.test${cut}`), undefined, JSON.stringify(cut));
+    assert.equal(normaliseDomain(`${cut}müller.test`), undefined, JSON.stringify(cut));
+  }
   for (const bad of [
     '',
     '.',

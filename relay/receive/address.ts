@@ -22,6 +22,8 @@ const DOT_ATOM = new RegExp(`^${ATOM}(\\.${ATOM})*$`, 'u');
  */
 const QUOTED = /^"(?:[ !#-;=?-[\]-~\u{a0}-\u{10ffff}]|\\[ -;=?-~])*"$/u;
 const DOMAIN = /^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+/** ASCII that no domain has. */
+const NO_LABEL = /[^A-Za-z0-9.\-\u{80}-\u{10ffff}]/u;
 /** Zero-width characters and line separators: in an address they only deceive. */
 const INVISIBLE = /[\p{Cf}\p{Zl}\p{Zp}\p{Zs}]/u;
 /** RFC 5321 4.5.3.1, in octets. */
@@ -35,8 +37,10 @@ export function normaliseDomain(domain: string): string | undefined {
   const lower = domain.toLowerCase();
   if (lower.length > LONGEST_DOMAIN || isIP(lower) !== 0) return undefined;
   if (DOMAIN.test(lower) && !lower.includes('xn--')) return isAscii(domain) ? lower : undefined;
+  // domainToASCII reads as a browser would: it takes what stands before a slash, a backslash or a colon for the domain.
+  if (NO_LABEL.test(domain)) return undefined;
   const ascii = domainToASCII(domain).toLowerCase();
-  // domainToASCII also reads numbers and percent signs as a browser would: what it changed in ASCII was no plain name.
+  // And it reads numbers: what it changed in ASCII was no plain name.
   if (ascii.length > LONGEST_DOMAIN || !DOMAIN.test(ascii) || isIP(ascii) !== 0) return undefined;
   if (isAscii(domain) && ascii !== lower) return undefined;
   return ascii;
