@@ -4,6 +4,7 @@
  */
 import type { KindTypes } from '../crds/kinds.ts';
 import type { KindName, ObjectKey } from '../crds/resource.ts';
+import type { IndexDocument } from '../relay/config/documents.ts';
 
 export interface Objects {
   /** Accepted objects of a kind, from memory. Empty until `synced`. */
@@ -110,6 +111,8 @@ export interface Relays {
   /** Asked at each reconcile: the same group again changes nothing. */
   apply(group: RelayGroup): Promise<void>;
   observe(key: ObjectKey): readonly RelayReplica[];
+  /** Where replicas of the relay find each other. */
+  peers(key: ObjectKey): IndexDocument['peers'];
   /** Drains and ends all replicas; resolves true once none is left. Asked again until then. */
   remove(key: ObjectKey, drainTimeoutMs: number): Promise<boolean>;
   /** Calls listener when anything that `observe` tells has changed. */

@@ -13,6 +13,9 @@ import { createDeliverer } from './deliver/create-deliverer.ts';
 import { createDns } from './deliver/dns.ts';
 import { hasNullMx } from './deliver/mx.ts';
 import { createRouter } from './deliver/router.ts';
+import { handoverRoutes } from './handover/peer.ts';
+import { Source } from './handover/source.ts';
+import type { OnStep } from './handover/steps.ts';
 import type { Observer } from './observe/events.ts';
 import { monitoringHandler, serveHttp } from './observe/http.ts';
 import { createLog } from './observe/log.ts';
@@ -42,6 +45,8 @@ export interface RelayOptions {
   readonly now?: () => number;
   /** How long destinations are waited for. */
   readonly timeouts?: Timeouts;
+  /** Told after each step of a hand-over. */
+  readonly onHandoverStep?: OnStep;
 }
 
 /** Within the 15 s that a supervisor waits before it kills; a kill would lose nothing but what was in hand. */
@@ -113,6 +118,15 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     ordinal,
   });
 
+  const onStep = options.onHandoverStep ?? (() => undefined);
+  const handover = new Source({
+    ...{ ordinal, config, spool, deliverer, observer, onStep },
+    transport: (peer) => {
+      const socket = config.current().peers?.socket;
+      return socket === undefined ? undefined : { socketPath: socket.replace('{ordinal}', String(peer)) };
+    },
+  });
+
   let stopping = false;
   let listening = false;
   const status = async (): Promise<ReplicaStatus> => {
@@ -136,6 +150,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
       ready: reasons.length === 0,
       draining,
       queue: await spool.stats(),
+      ...(handover.problem !== undefined && { handover: { problem: handover.problem } }),
       reasons,
     };
   };
@@ -151,7 +166,11 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   const problem = (error: unknown) => log.log('error', 'an HTTP request failed', { problem: String(error) });
   // Whoever may open the socket is the user who runs the relay.
   const authenticate = async () => ({ role: 'operate', name: 'socket' }) as const;
-  const routes = adminRoutes({ spool, status });
+  const takes = () => ordinal < config.current().replicas;
+  const routes = [
+    ...adminRoutes({ spool, status }),
+    ...handoverRoutes({ spool, takes, wakeAt: (dueMs) => deliverer.wakeAt(dueMs), observer, onStep }),
+  ];
   const admin = await serveHttp({ path: options.adminSocket }, dispatcher({ routes, authenticate, problem }), problem);
 
   await deliverer.start();
@@ -161,6 +180,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     await receiver.listen(listener.name, fd === undefined ? { port: listener.port, ...host } : { fd });
   }
   listening = true;
+  handover.start();
   log.log('info', 'relay started', {
     version: packageJson.version,
     spool: spool.spoolId,
@@ -170,7 +190,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   const reason = await stopped;
   stopping = true;
   log.log('info', 'relay stops: finishing what is in hand', { reason });
-  await Promise.all([receiver.stop(GRACE_MS), deliverer.stop(GRACE_MS)]);
+  await Promise.all([receiver.stop(GRACE_MS), deliverer.stop(GRACE_MS), handover.stop()]);
   config.close();
   await spool.close();
   await Promise.all([admin.close(), monitoring.close()]);

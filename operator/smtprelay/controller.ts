@@ -4,7 +4,7 @@ import type { MailDomain } from '../../crds/maildomain.ts';
 import type { ObjectKey } from '../../crds/resource.ts';
 import type { SmtpRelay } from '../../crds/smtprelay.ts';
 import type { SmtpUser } from '../../crds/smtpuser.ts';
-import type { DomainDocument, UserDocument } from '../../relay/config/documents.ts';
+import type { DomainDocument, IndexDocument, UserDocument } from '../../relay/config/documents.ts';
 import type { RelayReplica, Secret } from '../backend.ts';
 import { domainWorld } from '../maildomain/controller.ts';
 import { domainDocument, judgeKeys, keySlots } from '../maildomain/dkim-keys.ts';
@@ -32,6 +32,8 @@ export interface ObservedRelay {
   readonly certificate: Secret | undefined;
   readonly serviceNames: readonly string[];
   readonly replicas: readonly RelayReplica[];
+  /** Where the replicas find each other. */
+  readonly peers?: NonNullable<IndexDocument['peers']> | undefined;
 }
 
 export const smtpRelayController: Controller<'SmtpRelay', ObservedRelay> = {
@@ -50,6 +52,7 @@ export const smtpRelayController: Controller<'SmtpRelay', ObservedRelay> = {
       certificate: await secrets.get(key.namespace, certificateSecretName(key.name)),
       serviceNames: serviceNames(key),
       replicas: relays.observe(key),
+      peers: relays.peers(key),
     };
   },
 
@@ -97,7 +100,7 @@ const observeUsers = ({ namespace, name }: ObjectKey, { objects, secrets }: Worl
 
 export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRelay'> {
   if (observed.relay.metadata.deletionTimestamp !== undefined) return planRemoval(observed, clock);
-  const { relay, replicas, serviceNames } = observed;
+  const { relay, replicas, serviceNames, peers } = observed;
   const names = [...new Set([relay.spec.hostname.toLowerCase(), ...serviceNames])];
   const {
     judgement: certificateReady,
@@ -110,7 +113,9 @@ export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRela
   const users = usersInForce(observed);
   // Without it the backend leaves in force what was applied last.
   const group =
-    accepted.status === 'True' && serve ? relayGroup({ relay, certificate: serve, domains, users }) : undefined;
+    accepted.status === 'True' && serve
+      ? relayGroup({ relay, certificate: serve, domains, users, ...(peers && { peers }) })
+      : undefined;
 
   const needed = [accepted, certificateReady, relayProgrammed(group, replicas)];
   const conditions = [

@@ -26,11 +26,12 @@ export interface RelayGroupInput {
   readonly certificate: CertificatesDocument['default'];
   readonly domains: readonly DomainDocument[];
   readonly users: readonly UserDocument[];
+  readonly peers?: NonNullable<IndexDocument['peers']>;
 }
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 
-export function relayGroup({ relay, certificate, domains, users }: RelayGroupInput): RelayGroup {
+export function relayGroup({ relay, certificate, domains, users, peers }: RelayGroupInput): RelayGroup {
   const { metadata, spec } = relay;
   const certificates: CertificatesDocument = { default: certificate };
   const documents = new Map<string, string>([
@@ -46,6 +47,7 @@ export function relayGroup({ relay, certificate, domains, users }: RelayGroupInp
   const index: IndexDocument = {
     formatVersion: FORMAT_VERSION,
     replicas: spec.replicas,
+    ...(peers && { peers }),
     documents: Object.fromEntries([...documents].map(([file, text]) => [file, sha256(text)])),
   };
   documents.set(INDEX, canonicalJson(index));

@@ -22,7 +22,14 @@ export function dispatcher({ routes, authenticate, problem }: DispatchOptions): 
         throw new Problem(403, `this needs the role operate, and the ${caller.name} has the role ${caller.role}`);
       }
       const body = route.body ? await readJson(request, route.largestBodyBytes) : undefined;
-      const value = await route.handle({ params, query: url.searchParams, body, caller, signal: gone.signal });
+      const value = await route.handle({
+        params,
+        query: url.searchParams,
+        body,
+        content: request,
+        caller,
+        signal: gone.signal,
+      });
       send(response, 200, 'application/json', value, request.method);
     } catch (error) {
       refuse(error, request, response, problem);

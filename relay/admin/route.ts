@@ -20,6 +20,8 @@ export interface Ask<Query = unknown, Body = unknown> {
   readonly params: Readonly<Record<string, string>>;
   readonly query: Query;
   readonly body: Body;
+  /** The body as it comes in, of a route that has no schema for it. */
+  readonly content: AsyncIterable<Buffer>;
   readonly caller: Caller;
   /** Aborted once the client is gone. */
   readonly signal: AbortSignal;

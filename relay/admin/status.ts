@@ -14,8 +14,12 @@ export const ReplicaStatus = Type.Object({
   queue: Type.Object({
     messages: Type.Integer({ minimum: 0 }),
     deliveries: Type.Integer({ minimum: 0 }),
+    /** Messages that move to another replica and are still here; absent when there are none. */
+    moving: Type.Optional(Type.Integer({ minimum: 0 })),
     oldestMs: Type.Optional(Type.Number()),
   }),
+  /** Why messages that are to be handed over are not. */
+  handover: Type.Optional(Type.Object({ problem: Type.String() })),
   /** Why it is not ready. */
   reasons: Type.Array(Type.String()),
 });

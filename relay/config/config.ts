@@ -1,10 +1,18 @@
 /** The config in force: what the documents of one folder say, read, checked and indexed. */
-import type { CertificatesDocument, DomainDocument, SettingsDocument, UserDocument } from './documents.ts';
+import type {
+  CertificatesDocument,
+  DomainDocument,
+  IndexDocument,
+  SettingsDocument,
+  UserDocument,
+} from './documents.ts';
 
 export interface RelayConfig {
   /** Hex SHA-256 of `index.json`: names this version of the config. The operator waits until replicas report it. */
   readonly hash: string;
   readonly replicas: number;
+  /** See IndexDocument. */
+  readonly peers?: NonNullable<IndexDocument['peers']>;
   readonly settings: SettingsDocument;
   readonly certificates: CertificatesDocument;
   /** By domain: lower case, A-labels. */

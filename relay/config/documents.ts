@@ -33,6 +33,12 @@ export const IndexDocument = Type.Object({
   formatVersion: Type.Integer({ minimum: 1 }),
   /** A replica whose ordinal is not below this drains. */
   replicas: Type.Integer({ minimum: 0 }),
+  /**
+   * Where the other replicas have their admin API, with `{ordinal}` in place of the number: a unix socket. By it a replica
+   * that drains finds those that take its mail. One pattern for all, since a replica that is no longer wanted may still
+   * have to be found. Absent: nothing is handed over.
+   */
+  peers: Type.Optional(Type.Object({ socket: Type.String({ minLength: 1 }) })),
   /** Hex SHA-256 of each document, by file name. */
   documents: Type.Unsafe<Record<string, string>>({
     type: 'object',

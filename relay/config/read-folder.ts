@@ -124,6 +124,7 @@ export function buildConfig(documents: Documents): RelayConfig {
   return {
     hash: sha256(text(INDEX)),
     replicas: index.replicas,
+    ...(index.peers && { peers: index.peers }),
     settings: parse(SETTINGS, SettingsDocument, text(SETTINGS)),
     certificates: parse(CERTIFICATES, CertificatesDocument, text(CERTIFICATES)),
     domains,

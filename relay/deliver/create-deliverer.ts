@@ -74,6 +74,9 @@ export function createDeliverer({
   return {
     start: () => scheduler.sweep(),
     enqueue: (accepted) => scheduler.add(accepted),
+    reserve: (message, take) => scheduler.reserve(message, take),
+    letGo: (deliveries) => scheduler.letGo(deliveries),
+    wakeAt: (dueMs) => scheduler.wakeAt(dueMs),
     async stop(graceMs) {
       const ended = scheduler.stop();
       await within(graceMs, ended);

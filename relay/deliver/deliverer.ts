@@ -1,5 +1,6 @@
 /** Delivery: the interface that receive (after each commit) and main see. */
 import type { Envelope, Recipient } from '../spool/envelope.ts';
+import type { Movable } from '../spool/move.ts';
 import type { Accepted } from '../spool/spool.ts';
 
 export interface Deliverer {
@@ -7,6 +8,11 @@ export interface Deliverer {
   start(): Promise<void>;
   /** Takes a message that was just committed; it is tried at once, from memory where there is room. */
   enqueue(accepted: Accepted): void;
+  /** See Scheduler. */
+  reserve(message: Movable, take: boolean): boolean;
+  letGo(deliveries: readonly number[]): void;
+  /** Something in the spool is due then (milliseconds since 1970). */
+  wakeAt(dueMs: number): void;
   /** Starts no new attempt, waits for those in hand up to graceMs, records their outcomes. */
   stop(graceMs: number): Promise<void>;
 }

@@ -6,6 +6,7 @@
  * taken from there when it is due and there is room. Between due times nothing is asked: a timer stands at the earliest.
  */
 import type { Observer } from '../observe/events.ts';
+import type { Movable } from '../spool/move.ts';
 import type { Accepted, Lane, QueuedDelivery, Spool } from '../spool/spool.ts';
 import type { Ended } from './delivery.ts';
 import { DestinationQueue } from './destination-queue.ts';
@@ -57,6 +58,12 @@ export class Scheduler {
   readonly #idle = new Set<DestinationQueue<Held>>();
   readonly #ready = new Set<DestinationQueue<Held>>();
   readonly #running = new Set<Promise<void>>();
+  /** Deliveries that wait in memory. */
+  readonly #queued = new Set<number>();
+  /** Deliveries that are another's to deal with. */
+  readonly #reserved = new Set<number>();
+  /** Those of them that still stand in a queue here. */
+  readonly #taken = new Set<number>();
   #stopped = false;
   /**
    * Destinations with due deliveries in the spool for which there was no room. Their new mail goes there too: if it took
@@ -98,6 +105,25 @@ export class Scheduler {
     await this.#sweep;
   }
 
+  /**
+   * Keeps the deliveries of a message from being tried, until letGo; false when one of them is in hand, or is about to
+   * be: new mail is in the spool before it comes here.
+   *
+   * @param take whether those that wait in memory may be taken from there
+   */
+  reserve({ deliveries, inMemory }: Movable, take: boolean): boolean {
+    const held = deliveries.filter((id) => this.#inHand.has(id) && !this.#taken.has(id));
+    if (inMemory.some((id) => !held.includes(id))) return false;
+    if (held.length > 0 && !(take && held.every((id) => this.#queued.has(id)))) return false;
+    for (const id of deliveries) this.#reserved.add(id);
+    for (const id of held) this.#taken.add(id);
+    return true;
+  }
+
+  letGo(deliveries: readonly number[]): void {
+    for (const id of deliveries) this.#reserved.delete(id);
+  }
+
   /** Starts nothing more; resolves when all that runs has ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -113,7 +139,7 @@ export class Scheduler {
       }
     } catch (error) {
       this.#context.observer.log('error', 'Queue could not be read; trying again', { error: String(error) });
-      this.#wakeAt(this.#context.now() + LOOK_AGAIN_MS);
+      this.wakeAt(this.#context.now() + LOOK_AGAIN_MS);
     } finally {
       this.#sweep = undefined;
     }
@@ -133,7 +159,7 @@ export class Scheduler {
       }
       this.#pump();
     }
-    this.#wakeAt(wakeMs);
+    this.wakeAt(wakeMs);
   }
 
   /** All lanes with something due, and when the next of the others is. */
@@ -156,7 +182,8 @@ export class Scheduler {
     const rows = await this.#context.spool.due(lane, nowMs, known + room);
     if (rows.length === known + room) this.#overflowing.add(lane.destination);
     for (const delivery of rows) {
-      if (!this.#inHand.has(delivery.id)) this.#enqueue(this.#inHand.hold(delivery));
+      if (!this.#inHand.has(delivery.id) && !this.#reserved.has(delivery.id))
+        this.#enqueue(this.#inHand.hold(delivery));
     }
   }
 
@@ -165,6 +192,7 @@ export class Scheduler {
     const queue = this.#queues.get(destination) ?? new DestinationQueue(destination);
     this.#queues.set(destination, queue);
     queue.push(held);
+    this.#queued.add(held.delivery.id);
     this.#makeReady(queue);
   }
 
@@ -179,14 +207,26 @@ export class Scheduler {
     for (let queue = this.#next(); queue && !this.#stopped; queue = this.#next()) {
       const held = queue.shift();
       if (!held) continue;
-      queue.active += 1;
-      this.#makeReady(queue);
-      const running = this.#run(queue, held).finally(() => {
-        this.#running.delete(running);
-        this.#pump();
-      });
-      this.#running.add(running);
+      this.#queued.delete(held.delivery.id);
+      if (this.#taken.delete(held.delivery.id)) this.#drop(queue, held);
+      else this.#begin(queue, held);
     }
+  }
+
+  #begin(queue: DestinationQueue<Held>, held: Held): void {
+    queue.active += 1;
+    this.#makeReady(queue);
+    const running = this.#run(queue, held).finally(() => {
+      this.#running.delete(running);
+      this.#pump();
+    });
+    this.#running.add(running);
+  }
+
+  #drop(queue: DestinationQueue<Held>, held: Held): void {
+    this.#inHand.release(held);
+    this.#makeReady(queue);
+    if (queue.waiting === 0 && queue.active === 0) this.#queues.delete(queue.destination);
   }
 
   /** Destinations that hang may use up all attempts; one that has none yet can still begin, so it is not held up. */
@@ -213,7 +253,7 @@ export class Scheduler {
     if (ended === 'held') this.#inHand.forgetContent(held.delivery);
     else {
       this.#inHand.release(held);
-      if (ended.dueMs !== undefined) this.#wakeAt(ended.dueMs);
+      if (ended.dueMs !== undefined) this.wakeAt(ended.dueMs);
     }
     if (this.#overflowing.size > 0 && queue.waiting <= this.#limits.perDestination) void this.sweep();
   }
@@ -252,7 +292,8 @@ export class Scheduler {
     return lanes.reduce((sum, lane) => sum + this.#inHand.ofLane(lane), 0);
   }
 
-  #wakeAt(dueMs: number): void {
+  /** Looks into the spool then. */
+  wakeAt(dueMs: number): void {
     if (this.#stopped || dueMs >= this.#timerMs) return;
     clearTimeout(this.#timer);
     this.#timerMs = dueMs;

@@ -15,6 +15,14 @@ export type MessageEvent =
       readonly selectors: readonly string[];
     }
   | {
+      /** Handed over: another replica has it, under the same id. */
+      readonly event: 'moved';
+      readonly queueId: string;
+      /** Ordinal. */
+      readonly peer: number;
+      readonly spool: string;
+    }
+  | {
       readonly event: 'delivered' | 'deferred' | 'bounced' | 'expired';
       readonly queueId: string;
       readonly recipient: string;

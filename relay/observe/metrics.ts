@@ -67,6 +67,12 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
     question: 'Does all mail leave signed?',
     unit: 'messages',
   });
+  const moved = catalogue.counter({
+    name: 'chasqui_messages_moved_total',
+    help: 'Messages handed over to another replica.',
+    question: 'Does a replica that drains get rid of its mail?',
+    unit: 'messages',
+  });
   const outcomes = {
     delivered: catalogue.counter({
       name: 'chasqui_recipients_delivered_total',
@@ -110,6 +116,15 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
       unit: 'messages',
     },
     async () => (await stats()).messages,
+  );
+  catalogue.gauge(
+    {
+      name: 'chasqui_queue_moving_messages',
+      help: 'Messages in the queue that another replica is to take, which has not confirmed it.',
+      question: 'Is mail held since the replica it moves to does not answer?',
+      unit: 'messages',
+    },
+    async () => (await stats()).moving ?? 0,
   );
   catalogue.gauge(
     {
@@ -174,6 +189,9 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
           }
           case 'signed':
             signed.inc();
+            break;
+          case 'moved':
+            moved.inc();
             break;
           default:
             outcomes[event.event].inc();

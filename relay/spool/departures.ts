@@ -18,6 +18,7 @@ export class Departures {
   readonly #after: StatementSync;
   readonly #get: StatementSync;
   readonly #delete: StatementSync;
+  readonly #count: StatementSync;
   readonly #lowest: StatementSync;
   readonly #highest: StatementSync;
 
@@ -43,15 +44,20 @@ export class Departures {
     );
     this.#get = db.prepare('SELECT * FROM moving WHERE sequence = ?');
     this.#delete = db.prepare('DELETE FROM moving WHERE sequence = ?');
+    this.#count = db.prepare('SELECT count(*) AS n FROM moving');
     this.#lowest = db.prepare('SELECT min(sequence) AS lowest FROM moving WHERE peer = ?');
     this.#highest = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'moving'");
   }
 
   movable(afterId: number, limit: number): readonly Movable[] {
-    return this.#movable.all(afterId, limit).map((columns) => ({
-      id: integerOf(columns.id),
-      deliveries: this.#rows(columns).map(({ id }) => integerOf(id)),
-    }));
+    return this.#movable.all(afterId, limit).map((columns) => {
+      const rows = this.#rows(columns);
+      return {
+        id: integerOf(columns.id),
+        deliveries: rows.map(({ id }) => integerOf(id)),
+        inMemory: rows.filter(({ due }) => due === null).map(({ id }) => integerOf(id)),
+      };
+    });
   }
 
   /** undefined: it is gone, marked already, damaged, or has a delivery whose attempt the caller did not know of. */
@@ -80,8 +86,9 @@ export class Departures {
     return { sequence: integerOf(inserted?.sequence), deliveries: touched.map((row) => row.id), peer };
   }
 
-  isMarked(message: number): boolean {
-    return this.#movable.get(message - 1, 1)?.id !== message;
+  /** Messages that are marked. */
+  count(): number {
+    return integerOf(this.#count.get()?.n);
   }
 
   marked(afterSequence: number, limit: number): readonly Marked[] {

@@ -24,6 +24,8 @@ import type { Content } from './spool.ts';
 export interface Movable {
   readonly id: number;
   readonly deliveries: readonly number[];
+  /** Those that have no due time: their first attempt is in memory, or about to be. */
+  readonly inMemory: readonly number[];
 }
 
 export interface Marked {

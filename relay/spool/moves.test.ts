@@ -230,7 +230,7 @@ test('what is gone is not marked, and the rest is', async (t) => {
   assert.equal(deliveries.length, 2);
   const [movable] = await source.moves.movable(0, 10);
   assert.ok(movable);
-  const gone = { id: movable.id + 1, deliveries: [] };
+  const gone = { id: movable.id + 1, deliveries: [], inMemory: [] };
   const marked = await source.moves.mark([gone, movable], peer.spoolId);
   assert.equal(marked.length, 1);
 });

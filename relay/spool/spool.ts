@@ -111,6 +111,8 @@ export interface QueuedMessage {
 export interface SpoolStats {
   readonly messages: number;
   readonly deliveries: number;
+  /** Messages that move to another spool and are still here; absent when there are none. */
+  readonly moving?: number;
   /** Arrival of the oldest message, milliseconds since 1970; absent when empty. */
   readonly oldestMs?: number;
 }

@@ -191,7 +191,8 @@ export class Storage {
         return this.#questions.show(this.#rowOf(question.id));
       case 'stats': {
         const oldestMs = this.#questions.oldestMs();
-        const counts = { messages: this.#messages, deliveries: this.#deliveries };
+        const moving = this.#departures.count();
+        const counts = { messages: this.#messages, deliveries: this.#deliveries, ...(moving > 0 && { moving }) };
         return oldestMs === undefined ? counts : { ...counts, oldestMs };
       }
       case 'usage':

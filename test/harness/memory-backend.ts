@@ -134,6 +134,7 @@ export class MemoryBackend implements Backend {
       this.#write(`apply relay ${idOf(group)}`);
       this.groups.set(idOf(group), group);
     },
+    peers: () => ({ socket: '/run/replica-{ordinal}.sock' }),
     observe: (key) => this.replicas.get(idOf(key)) ?? [],
     remove: async (key) => this.drained.has(idOf(key)),
     watch: (listener) => void this.#relayListeners.push(listener),

@@ -47,6 +47,9 @@ const SOCKET_PATH_LIMIT_BYTES = process.platform === 'darwin' ? 103 : 107;
 const MONITORING_ADDRESS = '127.0.0.1';
 const FAILED_AGAIN_MS = 1_000;
 
+export const adminSocket = (run: string, { namespace, name }: ObjectKey, ordinal: number | '{ordinal}'): string =>
+  path.join(run, `${namespace}.${name}-${ordinal}.sock`);
+
 interface Running {
   readonly replica: Replica;
   readonly signature: string;
@@ -332,7 +335,7 @@ export class RelaySupervisor {
   }
 
   #socketOf(ordinal: number): string {
-    return path.join(this.#places.run, `${this.#key.namespace}.${this.#key.name}-${ordinal}.sock`);
+    return adminSocket(this.#places.run, this.#key, ordinal);
   }
 
   #placeOf(ordinal: number): Place {

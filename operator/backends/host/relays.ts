@@ -5,7 +5,7 @@ import type { RelayGroup, RelayReplica, Relays } from '../../backend.ts';
 import { readConfig } from './config-folder.ts';
 import { makeFolder } from './durable-file.ts';
 import { awaitFormerReplicas } from './former-replicas.ts';
-import { type Machine, type RelayPlaces, RelaySupervisor, type WantedRelay } from './relay-supervisor.ts';
+import { adminSocket, type Machine, type RelayPlaces, RelaySupervisor, type WantedRelay } from './relay-supervisor.ts';
 
 export class HostRelays implements Relays {
   readonly #state: string;
@@ -33,6 +33,10 @@ export class HostRelays implements Relays {
 
   observe(key: ObjectKey): readonly RelayReplica[] {
     return this.#supervisors.get(idOf(key))?.observe() ?? [];
+  }
+
+  peers({ namespace, name }: ObjectKey): { readonly socket: string } {
+    return { socket: adminSocket(path.join(this.#state, 'run'), { namespace, name }, '{ordinal}') };
   }
 
   async remove(key: ObjectKey, drainTimeoutMs: number): Promise<boolean> {
