@@ -4,6 +4,7 @@ import type { ConfigSource } from '../config/config.ts';
 import type { Observer } from '../observe/events.ts';
 import type { Signer } from '../sign/signer.ts';
 import type { SpawnedMessage, Spool } from '../spool/spool.ts';
+import { ClockSteps } from './clock-steps.ts';
 import { TIMEOUTS, type Timeouts } from './connection.ts';
 import type { Deliverer, Failed } from './deliverer.ts';
 import { deliver } from './delivery.ts';
@@ -22,6 +23,8 @@ export interface DelivererOptions {
   readonly dns: Dns;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
+  /** Milliseconds since some moment, by a clock that nobody sets. */
+  readonly steady?: () => number;
   /** In [0, 1). */
   readonly random?: () => number;
   readonly timeouts?: Timeouts;
@@ -39,6 +42,7 @@ export function createDeliverer({
   report,
   dns,
   now = Date.now,
+  steady = () => performance.now(),
   random = Math.random,
   timeouts = TIMEOUTS,
   limits = SCHEDULER_LIMITS,
@@ -60,10 +64,13 @@ export function createDeliverer({
   };
   const signed = (queueId: string, domain: string, signature: Buffer): void =>
     observer.message({ event: 'signed', queueId, domain, selectors: selectorsOf(signature) });
+  const longestWaitMs = (): number => Math.max(...config.current().settings.delivery.retry.scheduleMs);
+  const steps = new ClockSteps({ spool, observer, now, steady, longestWaitMs });
   const scheduler: Scheduler = new Scheduler(
     {
       spool,
       observer,
+      followClock: () => steps.follow(),
       now,
       deliver: (held) => deliver(context, held),
       message: (of) => new Message(of, { spool, signer, signed }),

@@ -28,7 +28,7 @@ export function settle(
   if (judgements.size === 0) return undefined;
   const { arrivedMs } = delivery.envelope;
   const attempts = delivery.attempts + 1;
-  const expired = isExpired(retry, arrivedMs, nowMs);
+  const expired = isExpired(retry, { arrivedMs, nowMs, attempts });
   const nextMs = nextAttemptMs(retry, { arrivedMs, nowMs, attempts, random });
   const remaining: Recipient[] = [];
   const failed: Recipient[] = [];
@@ -51,7 +51,7 @@ export function settle(
       destination: delivery.destination,
       reply,
       attempts,
-      ageMs: nowMs - arrivedMs,
+      ageMs: Math.max(0, nowMs - arrivedMs),
       ...(state === 'deferred' && { nextMs }),
     });
   }

@@ -18,6 +18,13 @@ for (const [what, input, expected] of [
 }
 
 test('a message expires by its age, counted from arrival', () => {
-  assert.equal(isExpired(retry, 5_000, 64_999), false);
-  assert.equal(isExpired(retry, 5_000, 65_000), true);
+  assert.equal(isExpired(retry, { arrivedMs: 5_000, nowMs: 64_999, attempts: 1 }), false);
+  assert.equal(isExpired(retry, { arrivedMs: 5_000, nowMs: 65_000, attempts: 1 }), true);
+});
+
+test('a message from the future, since the clock was set back, expires by the waits between its attempts', () => {
+  const future = { arrivedMs: 365 * 86_400_000, nowMs: 0 };
+  // 1 + 2 + 14 * 4 seconds, and 4 more.
+  assert.equal(isExpired(retry, { ...future, attempts: 17 }), false);
+  assert.equal(isExpired(retry, { ...future, attempts: 18 }), true);
 });

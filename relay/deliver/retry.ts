@@ -8,9 +8,24 @@ export interface Retry {
 
 const JITTER = 0.1;
 
-/** Judged at a failed attempt only: mail that waited through an outage of our own is still tried once. */
-export const isExpired = (retry: Retry, arrivedMs: number, nowMs: number): boolean =>
-  nowMs - arrivedMs >= retry.expireAfterMs;
+/**
+ * Judged at a failed attempt only: mail that waited through an outage of our own is still tried once. Mail that arrived
+ * later than it is now, since the clock was set back, is as old as the waits between its attempts.
+ *
+ * @param attempts made so far, at least 1
+ */
+export function isExpired(
+  retry: Retry,
+  { arrivedMs, nowMs, attempts }: { arrivedMs: number; nowMs: number; attempts: number },
+): boolean {
+  const ageMs = nowMs >= arrivedMs ? nowMs - arrivedMs : waitedMs(retry, attempts - 1);
+  return ageMs >= retry.expireAfterMs;
+}
+
+function waitedMs({ scheduleMs }: Retry, waits: number): number {
+  const listed = scheduleMs.slice(0, waits).reduce((sum, wait) => sum + wait, 0);
+  return listed + Math.max(0, waits - scheduleMs.length) * (scheduleMs.at(-1) ?? 0);
+}
 
 /**
  * The moment of the next attempt. Spread by +-10%, so that messages which failed together do not come back together.

@@ -47,6 +47,7 @@ class Stage implements Disposable {
           },
         },
         observer: { log: (_level, message) => assert.fail(message) },
+        followClock: async () => undefined,
         now: () => this.nowMs,
         message: (of) =>
           new Message(of, {

@@ -36,6 +36,8 @@ export const SCHEDULER_LIMITS: SchedulerLimits = {
 export interface SchedulerContext {
   readonly spool: Pick<Spool, 'lanes' | 'due' | 'park'>;
   readonly observer: Pick<Observer, 'log'>;
+  /** Called before the spool is asked for what is due. */
+  readonly followClock: () => Promise<void>;
   /** Milliseconds since 1970. */
   readonly now: () => number;
   readonly message: MakeMessage;
@@ -135,6 +137,7 @@ export class Scheduler {
     try {
       while (this.#sweepAgain && !this.#stopped) {
         this.#sweepAgain = false;
+        await this.#context.followClock();
         await this.#sweepOnce(this.#context.now());
       }
     } catch (error) {

@@ -2,6 +2,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { Arrivals } from './arrivals.ts';
 import { Departures } from './departures.ts';
+import { Hastening } from './hasten.ts';
 import type { LaneKey } from './lanes.ts';
 import type { Adopted, Marked } from './move.ts';
 import type { Adoption, Change, Committed, NewMessage, StoredOutcome } from './requests.ts';
@@ -54,6 +55,7 @@ export class Changes {
   readonly #deleteSignature: StatementSync;
   readonly #park: StatementSync;
   readonly #reserve: StatementSync;
+  readonly #hastening: Hastening;
   readonly #departures: Departures;
   readonly #arrivals: Arrivals;
   /** Gaps that a rolled back change leaves do no harm. */
@@ -86,6 +88,7 @@ export class Changes {
     this.#deleteBody = db.prepare('DELETE FROM body WHERE message = ?');
     this.#deleteSignature = db.prepare('DELETE FROM signature WHERE message = ?');
     this.#park = db.prepare('UPDATE delivery SET due = ? WHERE id = ? AND due IS NULL RETURNING destination, sender');
+    this.#hastening = new Hastening(db);
     this.#reserve = db.prepare('UPDATE meta SET reserved_id = max(reserved_id, ?)');
     const used = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'delivery'").get()?.seq ?? 0;
     this.#nextDelivery = integerOf(used) + 1;
@@ -108,6 +111,9 @@ export class Changes {
           const row = this.#park.get(change.dueMs, delivery);
           if (row) effects.lanes.push({ destination: textOf(row.destination), sender: textOf(row.sender) });
         }
+        break;
+      case 'hasten':
+        for (const lane of this.#hastening.apply(change.by)) effects.lanes.push(lane);
         break;
       case 'reserve':
         this.#reserve.run(change.upToId);

@@ -3,6 +3,7 @@ import { Bodies, IN_ROW_BYTES } from './bodies.ts';
 import type { BodyWriter } from './body-file.ts';
 import type { Condition } from './condition.ts';
 import type { Envelope } from './envelope.ts';
+import type { Hasten } from './hasten.ts';
 import { SpoolIntake } from './intake.ts';
 import type { Moves } from './move.ts';
 import { formatQueueId, rowName } from './queue-id.ts';
@@ -140,6 +141,10 @@ class ThreadedSpool implements Spool {
 
   async park(deliveries: readonly number[]): Promise<void> {
     await this.#thread.request<'park'>({ kind: 'park', deliveries, dueMs: this.#now() });
+  }
+
+  async hasten(by: Hasten): Promise<void> {
+    await this.#thread.request<'hasten'>({ kind: 'hasten', by });
   }
 
   async record(outcomes: readonly Outcome[], spawned: readonly SpawnedMessage[]): Promise<readonly Accepted[]> {

@@ -1,4 +1,5 @@
 /** What the spool's main-thread side and its writer thread say to each other. */
+import type { Hasten } from './hasten.ts';
 import type { Adopted, Marked, Movable } from './move.ts';
 import type { BodyFileInfo } from './rows.ts';
 import type { Lane, SpoolStats, Usage, WriteFailure } from './spool.ts';
@@ -27,6 +28,7 @@ export type Change =
   | { readonly kind: 'accept'; readonly message: NewMessage; readonly usage: Usage | undefined }
   | { readonly kind: 'record'; readonly outcomes: readonly StoredOutcome[]; readonly spawned: readonly NewMessage[] }
   | { readonly kind: 'park'; readonly deliveries: readonly number[]; readonly dueMs: number }
+  | { readonly kind: 'hasten'; readonly by: Hasten }
   | { readonly kind: 'reserve'; readonly upToId: number }
   | { readonly kind: 'mark'; readonly messages: readonly Movable[]; readonly peer: string; readonly nowMs: number }
   | ({ readonly kind: 'adopt' } & Adoption)
@@ -122,6 +124,7 @@ export interface Answers {
   readonly accept: Committed;
   readonly record: Committed;
   readonly park: undefined;
+  readonly hasten: undefined;
   readonly reserve: undefined;
   readonly mark: Committed;
   readonly adopt: Committed;

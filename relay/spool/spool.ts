@@ -6,6 +6,7 @@
  * that reads the disk again can tell (PostgreSQL's fsync lesson of 2018).
  */
 import type { Envelope, Recipient } from './envelope.ts';
+import type { Hasten } from './hasten.ts';
 import type { Moves } from './move.ts';
 
 /** A delivery of one message to one destination: the unit that is scheduled, retried and recorded. */
@@ -171,6 +172,8 @@ export interface Spool {
   read(queueId: string): Promise<Content>;
   /** Enters accepted deliveries that the scheduler could not keep in memory into the index, due at once. */
   park(deliveries: readonly number[]): Promise<void>;
+  /** For a clock that was set back; see hasten.ts. */
+  hasten(by: Hasten): Promise<void>;
   /** Records outcomes and the messages they cause in one commit: all of it is durable, or none. */
   record(outcomes: readonly Outcome[], spawned: readonly SpawnedMessage[]): Promise<readonly Accepted[]>;
   list(limit: number): Promise<readonly QueuedMessage[]>;

@@ -86,7 +86,7 @@ function* waiting(first: readonly Numbered<Request>[]): Generator<Numbered<Reque
 }
 
 const CHANGES: ReadonlySet<string> = new Set<Change['kind']>([
-  ...(['accept', 'record', 'park', 'reserve'] as const),
+  ...(['accept', 'record', 'park', 'hasten', 'reserve'] as const),
   ...(['mark', 'adopt', 'finish', 'forget'] as const),
 ]);
 

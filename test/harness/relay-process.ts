@@ -42,6 +42,7 @@ export interface RelayLine {
   readonly attempts?: number;
   readonly ageMs?: number;
   readonly dsn?: string;
+  readonly time?: string;
 }
 
 /** From the start of a process to its end. */

@@ -1,0 +1,39 @@
+/** Brings deliveries forward that wait for a moment of a clock which is no longer the time of day. */
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { LaneKey } from './lanes.ts';
+import { textOf } from './rows.ts';
+
+export interface Hasten {
+  readonly nowMs: number;
+  /** What is due at this moment or before stays as it is. */
+  readonly afterMs: number;
+  /** What is due later is due so much earlier, but not before now. */
+  readonly byMs: number;
+}
+
+/** A `due` from here on is no time of day, but a mark: it is left alone. */
+const NO_TIME = 2 ** 52;
+
+export class Hastening {
+  readonly #lanes: StatementSync;
+  readonly #hasten: StatementSync;
+
+  constructor(db: DatabaseSync) {
+    this.#lanes = db.prepare(
+      `SELECT DISTINCT destination, sender FROM delivery WHERE due IS NOT NULL AND due > ? AND due < ${NO_TIME}`,
+    );
+    this.#hasten = db.prepare(
+      `UPDATE delivery SET due = max(?, due - ?) WHERE due IS NOT NULL AND due > ? AND due < ${NO_TIME}`,
+    );
+  }
+
+  /** @returns lanes that changed */
+  apply({ nowMs, afterMs, byMs }: Hasten): readonly LaneKey[] {
+    const lanes = this.#lanes.all(afterMs).map(({ destination, sender }) => ({
+      destination: textOf(destination),
+      sender: textOf(sender),
+    }));
+    if (lanes.length > 0) this.#hasten.run(nowMs, byMs, afterMs);
+    return lanes;
+  }
+}
