@@ -138,15 +138,23 @@ function prepare(db: DatabaseSync, folder: string, { beforeCreate }: OpeningStep
     PRAGMA temp_store = MEMORY;`);
   // SQLite drops the error of an automatic checkpoint, a failed fsync too: group.ts makes them, and sees it.
   db.exec('PRAGMA wal_autocheckpoint = 0');
-  if (fresh) create(db);
+  if (fresh) create(db, newSpoolId(), 0);
   refuseWrong(db, folder);
   return { db, spoolId: textOf(db.prepare('SELECT spool_id FROM meta').get()?.spool_id) };
 }
 
-function create(db: DatabaseSync): void {
+/** Makes a database at a path where there is none, to be put in place of a damaged one. The caller closes it. */
+export function createDatabase(filePath: string, spoolId: string, reservedId: number): DatabaseSync {
+  const db = new DatabaseSync(filePath);
+  db.exec(`PRAGMA page_size = ${PAGE_SIZE}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL`);
+  create(db, spoolId, reservedId);
+  return db;
+}
+
+function create(db: DatabaseSync, spoolId: string, reservedId: number): void {
   db.exec('BEGIN');
   db.exec(SCHEMA);
-  db.prepare('INSERT INTO meta (spool_id, reserved_id) VALUES (?, 0)').run(newSpoolId());
+  db.prepare('INSERT INTO meta (spool_id, reserved_id) VALUES (?, ?)').run(spoolId, reservedId);
   db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
 }
 

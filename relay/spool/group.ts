@@ -21,6 +21,11 @@ export class FailedSync extends Error {
   override readonly name = 'FailedSync';
 }
 
+/** The database is no longer one: only a start that looks through it can tell what is left. */
+export class DamagedDatabase extends Error {
+  override readonly name = 'DamagedDatabase';
+}
+
 const SQLITE_IOERR = 10;
 const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
@@ -155,8 +160,9 @@ export function writeFailure({ reason, message }: Failure): WriteFailure | undef
   return { kind: 'unwritable', problem: `the queue cannot be written: ${message}` };
 }
 
-/** @throws {FailedSync} */
+/** @throws {FailedSync | DamagedDatabase} */
 export function failureOf(error: unknown): Failure {
+  if (error instanceof FailedSync || error instanceof DamagedDatabase) throw error;
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof RefusedChange) return { reason: 'refused', message };
   if (error instanceof SpoolDamage) return { reason: 'damage', message };
@@ -167,7 +173,7 @@ export function failureOf(error: unknown): Failure {
   }
   if ((code & 0xff) === SQLITE_CONSTRAINT) return { reason: 'refused', message };
   if ((code & 0xff) === SQLITE_FULL) return { reason: 'full', message };
-  if ((code & 0xff) === SQLITE_CORRUPT) return { reason: 'damage', message };
+  if ((code & 0xff) === SQLITE_CORRUPT) throw new DamagedDatabase(`the database of the queue is damaged: ${message}`);
   // A commit frame whose write failed may have reached the disk all the same.
   if ((code & 0xff) === SQLITE_IOERR) return { reason: 'inDoubt', message };
   return { reason: 'unavailable', message };

@@ -2,22 +2,27 @@
  * The spool folder as one thing: database, id file, bodies. Opening it repairs what a crash may leave and refuses what
  * would hide a loss; after that it carries out requests. Runs in the writer thread and knows nothing of threads.
  */
-import { closeSync, fsyncSync, mkdirSync, openSync, statfsSync } from 'node:fs';
+import { mkdirSync, statfsSync } from 'node:fs';
 import path from 'node:path';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { Arrivals } from './arrivals.ts';
 import { BODY_FOLDER, removeBody, removeOrphans } from './body-file.ts';
 import { type Applied, Changes } from './changes.ts';
+import { readMark, writeMark } from './damage-mark.ts';
 import { openDatabase, PAGE_SIZE } from './database.ts';
 import { Departures } from './departures.ts';
+import { syncFolder } from './folder.ts';
 import { FailedSync, failureOf, GroupCommit, type Outcome, writeFailure } from './group.ts';
 import { ID_FILE, IdFile, readIds } from './id-file.ts';
 import { type LaneKey, Lanes } from './lanes.ts';
-import { refuseLostCommits, refuseLostDatabase } from './loss.ts';
+import { lostCommits, refuseLostDatabase } from './loss.ts';
+import { isRebuilt, UNKNOWN_IDS } from './mend.ts';
 import { Questions } from './questions.ts';
+import { isCorrupt } from './readable-rows.ts';
 import type { Answer, Change, Opened, Question, RowName, WriterOptions, WriterReport } from './requests.ts';
 import { Reserve } from './reserve.ts';
 import { integerOf } from './rows.ts';
+import { putInPlace } from './salvage.ts';
 import type { WriteFailure } from './spool.ts';
 import { UsageTable } from './usage.ts';
 
@@ -33,9 +38,6 @@ export type Log = (
  * of it was ever written.
  */
 export const RESERVED_IDS = 65536;
-/** Skipped where no id file tells how far ids had gone: more than a lost WAL can hold. */
-const UNKNOWN_IDS = 2 ** 20;
-
 export class Storage {
   readonly opened: Opened;
   readonly #folder: string;
@@ -51,8 +53,10 @@ export class Storage {
   readonly #freePages: StatementSync;
   readonly #touch: StatementSync;
   readonly #reserve: Reserve;
+  readonly #damaged: string | undefined;
   #failing: WriteFailure | undefined;
   #setAside = 0;
+  #diskBytes = 0;
   #highestId: number;
   #messages: number;
   #deliveries: number;
@@ -62,8 +66,17 @@ export class Storage {
     this.#db = db;
     this.#log = log;
     const ids = readIds(folder);
-    this.#highestId = highestId(db);
-    this.opened = { spoolId, ...reserve(db, this.#highestId, typeof ids === 'object' ? 0 : UNKNOWN_IDS) };
+    const found = highestId(db);
+    const lost = lostCommits(folder, spoolId, found);
+    if (lost !== undefined && !readMark(folder)) {
+      log('error', lost);
+      writeMark(folder, { problem: lost, check: false });
+    }
+    this.#damaged = readMark(folder)?.problem;
+    // What was lost had ids: none of them is given again.
+    this.#highestId = typeof ids === 'object' ? Math.max(found, ids.highestId) : found;
+    const unknown = typeof ids !== 'object' || lost !== undefined;
+    this.opened = { spoolId, ...reserve(db, this.#highestId, unknown ? UNKNOWN_IDS : 0) };
     if (typeof ids !== 'object') this.#createIdFile(ids);
     this.#idFile = new IdFile(folder);
     this.#writeIds();
@@ -82,27 +95,38 @@ export class Storage {
     this.#lanes = new Lanes(db);
     this.#messages = count(db, 'message');
     this.#deliveries = count(db, 'delivery');
+    // Of messages whose rows were lost the bodies may be all that is left.
+    if (this.#damaged !== undefined) return;
     const orphans = removeOrphans(folder, spoolId, (id) => this.#questions.hasBodyFile(id));
     if (orphans.length > 0) log('info', 'removed bodies that no message names', { bodies: orphans.length });
   }
 
   /**
-   * @throws {SpoolDamage} when committed mail is missing, or the database is not one of ours.
+   * What is damaged is mended where it can be, else told; no mail is taken then.
+   *
+   * @throws {SpoolDamage} when the database is missing, or not one of ours.
    * @throws {SpoolUnavailable} when another process holds the folder, or a newer version wrote it.
    */
   static async open(options: WriterOptions, log: Log): Promise<Storage> {
     const { folder, lockWaitMs } = options;
     mkdirSync(path.join(folder, BODY_FOLDER), { recursive: true, mode: 0o700 });
-    const { db, spoolId } = await openDatabase(folder, lockWaitMs, {
+    const steps = {
       onWait: () => log('info', 'another process holds the spool; waiting for it', { folder, waitMs: lockWaitMs }),
       beforeCreate: () => refuseLostDatabase(folder),
-    });
-    try {
-      refuseLostCommits(folder, spoolId, highestId(db));
-      return new Storage(db, spoolId, options, log);
-    } catch (error) {
+    };
+    for (;;) {
+      const { db, spoolId } = await openDatabase(folder, lockWaitMs, steps);
+      try {
+        if (!isRebuilt(db, folder, spoolId, log)) return new Storage(db, spoolId, options, log);
+      } catch (error) {
+        db.close();
+        // A large one is not looked through at each start: it is now, once.
+        if (!isCorrupt(error) || readMark(folder)?.check) throw error;
+        writeMark(folder, { problem: `the queue cannot be read: ${String(error)}`, check: true });
+        continue;
+      }
       db.close();
-      throw error;
+      putInPlace(folder, `queue.db.damaged-${options.openedMs}`);
     }
   }
 
@@ -137,7 +161,7 @@ export class Storage {
       freeBytes: this.#freeBytes(),
       messages: this.#messages,
       failing: this.#failing,
-      damaged: undefined,
+      damaged: this.#damaged,
       setAside: this.#setAside,
     };
   }
@@ -213,6 +237,11 @@ export class Storage {
     return typeof name === 'number' ? name : (this.#arrivals.named(name) ?? 0);
   }
 
+  /** SQLite met a page that cannot be: the next start looks through the whole database. */
+  markDamaged(problem: string): void {
+    writeMark(this.#folder, { problem, check: true });
+  }
+
   /** @throws {FailedSync} */
   syncIds(): void {
     try {
@@ -236,9 +265,13 @@ export class Storage {
   }
 
   #freeBytes(): number {
-    const { bavail, bsize } = statfsSync(this.#folder);
-    const freePages = integerOf(this.#freePages.get()?.freelist_count);
-    return bavail * bsize + freePages * PAGE_SIZE;
+    try {
+      const { bavail, bsize } = statfsSync(this.#folder);
+      this.#diskBytes = bavail * bsize;
+    } catch {
+      // Where not even this can be asked, changes fail and say so.
+    }
+    return this.#diskBytes + integerOf(this.#freePages.get()?.freelist_count) * PAGE_SIZE;
   }
 
   #writeIds(): void {
@@ -285,10 +318,4 @@ function count(db: DatabaseSync, table: 'message' | 'delivery'): number {
 
 function* lanesOf(applied: readonly Applied[]): Generator<LaneKey> {
   for (const { lanes } of applied) yield* lanes;
-}
-
-function syncFolder(folder: string): void {
-  const descriptor = openSync(folder, 'r');
-  fsyncSync(descriptor);
-  closeSync(descriptor);
 }

@@ -1,6 +1,7 @@
 /** The writer thread: takes everything that waits, commits it as one group, answers, and looks again. */
 import { isMainThread, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { FailedSync, failureOf, type Outcome } from './group.ts';
+import { DamagedDatabase, FailedSync, failureOf, type Outcome } from './group.ts';
+import { isCorrupt } from './readable-rows.ts';
 import type {
   Change,
   Failure,
@@ -32,7 +33,7 @@ const log: Log = (level, message, fields = {}) => post({ kind: 'log', level, mes
 function serve(storage: Storage): void {
   const timer = setInterval(
     () =>
-      guarded(() => {
+      guarded(storage, () => {
         storage.syncIds();
         storage.look();
         post({ kind: 'report', report: storage.report() });
@@ -41,7 +42,7 @@ function serve(storage: Storage): void {
   );
   timer.unref();
   port.on('message', (first: readonly Numbered<Request>[]) => {
-    guarded(() => {
+    guarded(storage, () => {
       const changes: Numbered<Change>[] = [];
       const questions: Numbered<Question>[] = [];
       let closing: number | undefined;
@@ -64,12 +65,13 @@ function serve(storage: Storage): void {
 /** After a failed fsync nothing may be done with the files, not even closing them: the process is about to end. */
 let failed = false;
 
-function guarded(step: () => void): void {
+function guarded(storage: Storage, step: () => void): void {
   if (failed) return;
   try {
     step();
   } catch (error) {
-    if (!(error instanceof FailedSync)) throw error;
+    if (error instanceof DamagedDatabase) storage.markDamaged(error.message);
+    else if (!(error instanceof FailedSync)) throw error;
     failed = true;
     post({ kind: 'fatal', message: error.message });
   }
@@ -146,7 +148,7 @@ function answer(storage: Storage, questions: readonly Numbered<Question>[]): voi
 
 function openFailure(error: unknown): Failure {
   const message = error instanceof Error ? error.message : String(error);
-  if (error instanceof SpoolDamage) return { reason: 'damage', message };
+  if (error instanceof SpoolDamage || isCorrupt(error)) return { reason: 'damage', message };
   if (error instanceof SpoolUnavailable) return { reason: 'unavailable', message };
   return failureOf(error);
 }
