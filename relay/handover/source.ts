@@ -28,6 +28,9 @@ const BATCH = 64;
 const PAGE = 512;
 /** While there is something to move and nothing could be. */
 const LOOK_AGAIN_MS = 500;
+/** While all that is left is to tell a peer what it need not remember. */
+const TELL_AGAIN_MS = 5_000;
+const FOREVER_MS = 2 ** 31 - 1;
 
 interface Peer {
   readonly ordinal: number;
@@ -42,6 +45,8 @@ export class Source {
   readonly #unsubscribe: () => void;
   /** By spool: what the peer was told last. */
   readonly #told = new Map<string, number>();
+  /** Some peer may not know yet what is finished. */
+  #untold = true;
   #wake = new AbortController();
   #running: Promise<void> | undefined;
   #problem: string | undefined;
@@ -81,20 +86,17 @@ export class Source {
   async #run(): Promise<void> {
     while (!this.#end.signal.aborted) {
       this.#wake = new AbortController();
-      let moved = 0;
-      let left = true;
+      let waitMs = LOOK_AGAIN_MS;
       try {
-        ({ moved, left } = await this.#round());
+        waitMs = await this.#round();
       } catch (error) {
         if (this.#end.signal.aborted) return;
         this.#problem = error instanceof Error ? error.message : String(error);
       }
       this.#tell();
-      this.#take = moved === 0;
-      if (moved > 0) continue;
-      await sleep(left ? LOOK_AGAIN_MS : 2 ** 31 - 1, undefined, { signal: this.#wake.signal, ref: false }).catch(
-        () => undefined,
-      );
+      this.#take = waitMs > 0;
+      if (waitMs === 0) continue;
+      await sleep(waitMs, undefined, { signal: this.#wake.signal, ref: false }).catch(() => undefined);
     }
   }
 
@@ -107,25 +109,28 @@ export class Source {
     else observer.log('warn', 'hand-over is held up; trying again', { problem: this.#problem });
   }
 
-  /** left: there is something to move yet. */
-  async #round(): Promise<{ moved: number; left: boolean }> {
+  /** Returns when to look again (ms): at once where something was moved. */
+  async #round(): Promise<number> {
     const { spool } = this.#options;
     const { moving = 0, messages } = await spool.stats();
     const draining = this.#draining;
-    const everMoved = (await spool.moves.finishedUpTo('')) > 0;
     const wanted = moving > 0 || (draining && messages > 0);
-    if (!wanted && !(everMoved && this.#told.size === 0)) {
+    this.#untold &&= (await spool.moves.finishedUpTo('')) > 0;
+    if (!wanted && !this.#untold) {
       this.#problem = undefined;
-      return { moved: 0, left: draining };
+      return draining ? LOOK_AGAIN_MS : FOREVER_MS;
     }
     const problems: string[] = [];
     const peers = await this.#ask(problems);
     let moved = moving > 0 ? await this.#resume(peers, problems) : 0;
     const takers = peers.filter(({ takes }) => takes);
     if (draining && takers.length > 0) moved += await this.#moveOn(takers, problems);
-    for (const peer of peers) await this.#forget(peer);
+    this.#untold = problems.length > 0 || moved > 0;
+    for (const peer of peers) this.#untold = !(await this.#forget(peer)) || this.#untold;
+    if (!this.#untold) this.#options.observer.log('info', 'hand-over is over', { peers: peers.length });
     this.#problem = wanted ? problems[0] : undefined;
-    return { moved, left: wanted || draining };
+    if (moved > 0) return 0;
+    return wanted || draining ? LOOK_AGAIN_MS : TELL_AGAIN_MS;
   }
 
   /** Those that answer. Mail only ever moves to lower ordinals, so no message comes back to where it was. */
@@ -241,17 +246,19 @@ export class Source {
     }
   }
 
-  async #forget({ ordinal, spool: peer }: Peer): Promise<void> {
+  /** Whether the peer knows. */
+  async #forget({ ordinal, spool: peer }: Peer): Promise<boolean> {
     const { spool, onStep } = this.#options;
     const upTo = await spool.moves.finishedUpTo(peer);
-    if (upTo === 0 || this.#told.get(peer) === upTo) return;
+    if (upTo === 0 || this.#told.get(peer) === upTo) return true;
     try {
       await this.#peers.forget(ordinal, peer, spool.spoolId, upTo);
     } catch (error) {
-      if (error instanceof PeerUnreachable) return;
+      if (error instanceof PeerUnreachable) return false;
       throw error;
     }
     this.#told.set(peer, upTo);
     onStep('told');
+    return true;
   }
 }

@@ -12,7 +12,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,6 +23,7 @@ import type { SmtpRelaySpec } from '../../crds/smtprelay.ts';
 import { writeConfig } from '../../operator/backends/host/config-folder.ts';
 import { domainDocument, judgeKeys, keyRecipe, keySlots } from '../../operator/maildomain/dkim-keys.ts';
 import { relayGroup } from '../../operator/smtprelay/relay-group.ts';
+import { INDEX } from '../../relay/config/documents.ts';
 import { SELF_SIGNED } from './certificate.ts';
 import * as manifests from './manifests.ts';
 import { freePorts } from './standalone.ts';
@@ -37,6 +38,7 @@ export interface RelayLine {
   readonly message?: string;
   readonly event?: string;
   readonly queueId?: string;
+  readonly problem?: string;
   readonly recipient?: string;
   readonly reply?: { readonly code: number; readonly enhanced?: string; readonly text: string };
   readonly attempts?: number;
@@ -80,13 +82,18 @@ export class RelayProcess implements AsyncDisposable {
   /** Where it takes mail. */
   readonly port: number;
   readonly spool: string;
+  /** IP address. */
+  readonly host: string;
   readonly #root: string;
+  readonly #ordinal: number;
   readonly #lives: Life[] = [];
 
-  private constructor(root: string, port: number) {
+  private constructor(root: string, port: number, ordinal = 0) {
     this.#root = root;
-    this.spool = join(root, 'spool');
+    this.#ordinal = ordinal;
+    this.spool = join(root, ordinal === 0 ? 'spool' : `spool-${ordinal}`);
     this.port = port;
+    this.host = `127.0.0.${ordinal + 1}`;
   }
 
   /**
@@ -106,13 +113,43 @@ export class RelayProcess implements AsyncDisposable {
     return relay;
   }
 
+  /**
+   * Replicas on one config, at the same port of an address each. The first one is for the caller to dispose of last: the
+   * folder that they share goes with it.
+   */
+  static async replicas(
+    count: number,
+    destinationPort: number,
+    wrap: readonly string[] = [],
+  ): Promise<readonly RelayProcess[]> {
+    const root = await mkdtemp(join(tmpdir(), 'relay-'));
+    const [port = 0, monitoring = 0] = await freePorts(2);
+    const peers = { socket: join(root, 'admin-{ordinal}.sock') };
+    await writeManifests(join(root, 'config'), { port, monitoring }, destinationPort, {}, { count, peers });
+    const replicas = Array.from({ length: count }, (_, ordinal) => new RelayProcess(root, port, ordinal));
+    await Promise.all(replicas.map((replica) => replica.run(wrap)));
+    return replicas;
+  }
+
+  /** Puts another number of replicas in force, for all that share the config. */
+  setReplicas(replicas: number): void {
+    const file = join(this.#root, 'config', INDEX);
+    const index: object = JSON.parse(readFileSync(file, 'utf8'));
+    writeFileSync(`${file}.new`, JSON.stringify({ ...index, replicas }));
+    renameSync(`${file}.new`, file);
+  }
+
+  get admin(): string {
+    return join(this.#root, `admin-${this.#ordinal}.sock`);
+  }
+
   /** Starts a process on the spool as it is; resolves when it takes mail. */
   async run(wrap: readonly string[] = []): Promise<void> {
     const [command = CHASQUI, ...words] = [
       ...wrap,
-      ...[CHASQUI, 'relay', '--config', join(this.#root, 'config'), '--spool', this.spool, '--ordinal', '0'],
-      ...['--listen-address', '127.0.0.1', '--admin', join(this.#root, 'admin.sock')],
-      ...['--monitoring', '127.0.0.1'],
+      ...[CHASQUI, 'relay', '--config', join(this.#root, 'config'), '--spool', this.spool],
+      ...['--ordinal', String(this.#ordinal), '--listen-address', this.host, '--admin', this.admin],
+      ...['--monitoring', this.host],
     ];
     this.#lives.push(new Life(command, words));
     await this.logged('the relay has started', (line) => line.message === 'relay started');
@@ -143,7 +180,7 @@ export class RelayProcess implements AsyncDisposable {
   async untilEmpty(): Promise<void> {
     const deadline = performance.now() + WAIT_MS;
     for (;;) {
-      const { queue } = await replicaStatus(join(this.#root, 'admin.sock'));
+      const { queue } = await replicaStatus(this.admin);
       if (queue.messages === 0) return;
       assert.ok(performance.now() < deadline, `there are still ${queue.messages} messages in the queue`);
       await pause(LOOK_MS);
@@ -164,6 +201,11 @@ export class RelayProcess implements AsyncDisposable {
     assert.deepEqual(await over, [null, 'SIGKILL']);
   }
 
+  /** Resolves once the process has ended by the SIGKILL that it was told to send itself. */
+  async killedByItself(): Promise<void> {
+    assert.deepEqual(await this.#life().over, [null, 'SIGKILL']);
+  }
+
   /** Resolves with the exit code once the process has ended by itself. */
   async ended(): Promise<number | null> {
     const [code] = await this.#life().over;
@@ -177,7 +219,7 @@ export class RelayProcess implements AsyncDisposable {
       if (pid !== undefined) process.kill(pid, 'SIGKILL');
       await over;
     }
-    await rm(this.#root, { recursive: true, force: true });
+    if (this.#ordinal === 0) await rm(this.#root, { recursive: true, force: true });
   }
 
   #life(number = this.life): Life {
@@ -207,6 +249,7 @@ async function writeManifests(
   { port, monitoring }: { readonly port: number; readonly monitoring: number },
   destinationPort: number,
   delivery: Partial<SmtpRelaySpec['delivery']>,
+  group: { readonly count: number; readonly peers?: { readonly socket: string } } = { count: 1 },
 ): Promise<void> {
   const domain = manifests.domain('example-test');
   const secrets = await Promise.all(
@@ -218,6 +261,7 @@ async function writeManifests(
   const { ready } = judgeKeys(domain, secrets);
   assert.equal(ready.length, 2);
   const relay = manifests.relay('outbound', {
+    replicas: group.count,
     listeners: [
       {
         ...{ name: 'local', protocol: 'Submission', port, tls: 'Optional' },
@@ -242,6 +286,7 @@ async function writeManifests(
     certificate: { chain: SELF_SIGNED.cert, key: SELF_SIGNED.key },
     domains: [domainDocument(domain, ready)],
     users: [],
+    ...(group.peers && { peers: group.peers }),
   });
   writeConfig(folder, documents);
 }

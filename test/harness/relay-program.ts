@@ -11,6 +11,8 @@ interface Settings {
   readonly timeouts?: Partial<Timeouts>;
   /** A file with what is added to the time of day, ms; read each time. */
   readonly clock?: string;
+  /** A file with the name of a step of a hand-over: the process is ended there, as by SIGKILL from outside. */
+  readonly killAt?: string;
 }
 
 /** What to give RelayProcess as `wrap`. */
@@ -22,7 +24,7 @@ export const relayWith = (settings: Settings): readonly string[] => [
 
 if (import.meta.main) {
   const [settings = '{}', , , ...words] = process.argv.slice(2);
-  const { timeouts, clock }: Settings = JSON.parse(settings);
+  const { timeouts, clock, killAt }: Settings = JSON.parse(settings);
   const text = { type: 'string' } as const;
   const options = { config: text, spool: text, ordinal: text, admin: text, monitoring: text, 'listen-address': text };
   const { values } = parseArgs({ args: words, options });
@@ -37,6 +39,11 @@ if (import.meta.main) {
     monitoring: { host: given('monitoring'), offset: 0 },
     supervised: false,
     timeouts: { ...TIMEOUTS, ...timeouts },
+    ...(killAt !== undefined && {
+      onHandoverStep: (step: string) => {
+        if (readFileSync(killAt, 'utf8') === step) process.kill(process.pid, 'SIGKILL');
+      },
+    }),
     ...(clock !== undefined && { now: () => Date.now() + Number(readFileSync(clock, 'utf8')) }),
   });
 }
