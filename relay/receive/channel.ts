@@ -10,6 +10,10 @@ export interface Channel {
   readonly tls: string | undefined;
   /** It has been open for too long. */
   readonly isExpired: boolean;
+  /** How long it has been open. */
+  readonly ageMs: number;
+  /** How much of the client's time for its next command, or for content, is used up; 0 while it waits for us. */
+  readonly waitedMs: number;
   /** Sends a reply; of several lines each with the code. */
   reply(code: number, ...lines: readonly string[]): void;
   /** What comes from now on is content, up to the line that ends it. */
@@ -18,6 +22,8 @@ export interface Channel {
   startTls(): void;
   /** Ends the connection once the replies are out. */
   close(): void;
+  /** Ends the connection at once, whatever is in hand. */
+  cut(): void;
   /** As close, for a client that has said QUIT: it sends nothing more (RFC 5321 4.1.1.10). */
   quit(): void;
 }

@@ -1,10 +1,14 @@
 /** The socket of one session: what comes goes to the input, replies go out, TLS begins, time runs out, and it ends. */
 import type { Socket } from 'node:net';
-import { type SecureContext, TLSSocket } from 'node:tls';
+import type { SecureContext } from 'node:tls';
 import type { Channel, ContentSink, Conversation } from './channel.ts';
+import { beginHandshake } from './handshake.ts';
 import { type BadLine, Input } from './input.ts';
 import { plainAddress } from './networks.ts';
+import { Outgoing } from './outgoing.ts';
+import { Patience } from './patience.ts';
 import type { Rejection } from './policy.ts';
+import { readProxyHeader } from './proxy-protocol.ts';
 import { AUTH_TOO_LONG, BARE_LINE_END, COMMAND_TOO_LONG, TOO_MANY_ERRORS } from './replies.ts';
 
 const BAD_LINES: Readonly<Record<BadLine, Rejection>> = {
@@ -14,8 +18,9 @@ const BAD_LINES: Readonly<Record<BadLine, Rejection>> = {
   endless: TOO_MANY_ERRORS,
 };
 
-/** Replies of pipelined commands leave together (RFC 2920 3.2), unless they grow to more than this. */
-const REPLIES_AT_ONCE = 16 * 1024;
+/** What happens without a person: proxies write their header at once, handshakes take some round trips. */
+const HEADER_MS = 10_000;
+const HANDSHAKE_MS = 60_000;
 /** How long a client may take to read the last reply and to end its side. */
 const LINGER_MS = 10_000;
 
@@ -27,24 +32,23 @@ export interface Host {
   readonly sessionTimeoutMs: number | undefined;
   readonly isStopping: boolean;
   converse(channel: Channel): Conversation;
-  /** The client and we did not agree on TLS. */
-  noHandshake(problem: string): void;
+  /** It did not come to a session: no TLS, or no header of a proxy. */
+  noSession(problem: string): void;
   /** The connection is gone. */
   left(connection: Connection): void;
 }
 
 export class Connection implements Channel {
-  readonly clientAddress: string;
   readonly #host: Host;
+  readonly #beganMs = performance.now();
+  readonly #patience: Patience;
+  readonly #outgoing: Outgoing;
+  #clientAddress: string;
   readonly #conversation: Conversation;
   #socket: Socket;
   #input: Input;
-  #replies = '';
-  /** Replies leave when what has come is dealt with. */
-  #reading = false;
-  /** Something was sent since the client last said something. */
-  #said = false;
-  #handshaking = false;
+  /** Nobody talks yet, or for now. */
+  #phase: 'header' | 'handshake' | 'session' = 'session';
   #tls: string | undefined;
   /** The client sends nothing more. */
   #isHalfClosed = false;
@@ -58,7 +62,9 @@ export class Connection implements Channel {
   constructor(host: Host, socket: Socket) {
     this.#host = host;
     this.#socket = socket;
-    this.clientAddress = plainAddress(socket.remoteAddress ?? '');
+    this.#outgoing = new Outgoing(socket);
+    this.#clientAddress = plainAddress(socket.remoteAddress ?? '');
+    this.#patience = new Patience(host.idleTimeoutMs, this.#beganMs);
     this.#conversation = host.converse(this);
     this.#input = this.#createInput();
     this.#lifetime = this.#afterSession(() => {
@@ -67,8 +73,11 @@ export class Connection implements Channel {
       // A message that is being sent has as long again.
       this.#lifetime = this.#afterSession(() => this.cut());
     });
-    this.#idle = setTimeout(() => this.#idled(), host.idleTimeoutMs).unref();
     this.#listen(socket);
+  }
+
+  get clientAddress(): string {
+    return this.#clientAddress;
   }
 
   get secure(): boolean {
@@ -83,26 +92,50 @@ export class Connection implements Channel {
     return this.#isExpired;
   }
 
-  /** Begins the session. */
-  begin(): void {
-    this.#read();
-    this.#conversation.greet();
+  get ageMs(): number {
+    return performance.now() - this.#beganMs;
   }
 
-  /** Begins with the handshake. */
-  beginTls(secured: () => void): void {
-    this.#handshake(() => {
-      secured();
+  get waitedMs(): number {
+    return this.#input.isBusy && !this.#outgoing.isUnread ? 0 : this.#patience.waitedMs(performance.now());
+  }
+
+  /**
+   * Begins with the header of a proxy, where it comes from one, and TLS where the listener has it from the first byte.
+   *
+   * @param greeted called when the session begins
+   */
+  begin(how: { readonly proxied: boolean; readonly implicitTls: boolean }, greeted: () => void): void {
+    const greet = () => {
+      greeted();
       this.#conversation.greet();
+    };
+    const start = () => {
+      if (how.implicitTls) {
+        this.#handshake(greet);
+      } else {
+        this.#talk();
+        greet();
+      }
+    };
+    if (!how.proxied) {
+      start();
+      return;
+    }
+    this.#enter('header', HEADER_MS);
+    readProxyHeader(this.#socket, (header) => {
+      if (header === undefined) {
+        this.#host.noSession(`${this.#clientAddress} sent no PROXY header that can be read`);
+        this.cut();
+        return;
+      }
+      this.#clientAddress = header.client ?? this.#clientAddress;
+      start();
     });
   }
 
   reply(code: number, ...lines: readonly string[]): void {
-    if (this.#replies === '' && !this.#reading) queueMicrotask(() => this.#flush());
-    lines.forEach((line, index) => {
-      this.#replies += `${code}${index < lines.length - 1 ? '-' : ' '}${line}\r\n`;
-    });
-    if (this.#replies.length > REPLIES_AT_ONCE) this.#flush();
+    this.#outgoing.reply(code, lines);
   }
 
   readContent(sink: ContentSink): void {
@@ -110,7 +143,7 @@ export class Connection implements Channel {
   }
 
   startTls(): void {
-    this.#flush();
+    this.#outgoing.flush();
     // What came before the handshake may be anyone's (CVE-2011-0411): nothing of it reaches the new input.
     this.#input.close();
     this.#input = this.#createInput();
@@ -121,7 +154,7 @@ export class Connection implements Channel {
   leaveIfIdle(): void {
     if (!this.#host.isStopping && !this.#isExpired) return;
     // There is no session yet that could be told.
-    if (this.#handshaking) this.cut();
+    if (this.#phase !== 'session') this.cut();
     else if (!this.#closing && !this.#input.isBusy && !this.#input.isInContent) this.#conversation.leave();
   }
 
@@ -129,7 +162,7 @@ export class Connection implements Channel {
     if (this.#closing) return;
     this.#closing = true;
     this.#input.close();
-    this.#flush();
+    this.#outgoing.flush();
     this.#socket.end();
     // Bytes that come are read and dropped: with some unread the kernel would reset the connection, last reply and all.
     this.#socket.resume();
@@ -137,7 +170,7 @@ export class Connection implements Channel {
   }
 
   quit(): void {
-    this.#flush();
+    this.#outgoing.flush();
     // With the reply in the kernel's hands there is nothing to wait for; TLS says its own good bye (RFC 8446 6.1).
     if (this.secure || this.#socket.writableLength > 0) {
       this.close();
@@ -149,15 +182,18 @@ export class Connection implements Channel {
     this.#socket.destroy();
   }
 
-  /** Ends the connection at once, whatever is in hand. */
   cut(): void {
+    this.#outgoing.flush();
     // Always the outer one: TLS does not stand it when the socket below it goes first.
     this.#socket.destroy();
   }
 
   #createInput(): Input {
     return new Input({
-      line: (line) => this.#conversation.command(line) ?? this.#drained(),
+      line: (line) => {
+        this.#patience.renew(performance.now());
+        return this.#conversation.command(line) ?? this.#outgoing.drained();
+      },
       isAuth: (line) => this.#conversation.inAuth || /^auth /i.test(line.toString('latin1', 0, 5)),
       badLine: (kind) => this.#conversation.badLine(BAD_LINES[kind]),
       rest: () => this.leaveIfIdle(),
@@ -171,8 +207,23 @@ export class Connection implements Channel {
     socket.on('close', () => this.#ended());
   }
 
-  #read(): void {
+  /** From now on so much time is left. */
+  #enter(phase: 'header' | 'handshake' | 'session', ms?: number): void {
+    this.#phase = phase;
+    this.#patience.renew(performance.now(), ms);
+    this.#watch();
+  }
+
+  #watch(): void {
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => this.#idled(), Math.max(1, this.#patience.leftMs(performance.now()))).unref();
+  }
+
+  #talk(): void {
+    this.#enter('session');
     this.#socket.on('data', (chunk: Buffer) => this.#take(chunk));
+    // A proxy's header has stopped the flow.
+    this.#socket.resume();
     this.#socket.on('end', () => {
       // What is complete is still answered; a message that is not is the client's to send again (RFC 5321 3.8).
       this.#isHalfClosed = true;
@@ -182,76 +233,33 @@ export class Connection implements Channel {
   }
 
   #take(chunk: Buffer): void {
-    this.#idle?.refresh();
-    this.#said = false;
-    this.#reading = true;
+    if (this.#input.isInContent) this.#patience.prolong(chunk.length, performance.now());
+    this.#outgoing.beginTurn();
     if (!this.#input.push(chunk)) this.#socket.pause();
-    this.#reading = false;
-    this.#flush();
+    this.#outgoing.endTurn();
   }
 
   #goOn(): void {
+    this.#patience.renew(performance.now());
     if (this.#isHalfClosed) this.quit();
     else if (this.#socket.isPaused()) this.#socket.resume();
   }
 
-  #flush(): void {
-    const replies = this.#replies;
-    if (replies === '') return;
-    this.#replies = '';
-    // In a handshake the socket is not ours to write to.
-    if (this.#handshaking || !this.#socket.writable) return;
-    // A second write would wait for the client's kernel to acknowledge the first (RFC 896), which it may delay.
-    if (this.#said) this.#socket.setNoDelay(true);
-    this.#said = true;
-    this.#socket.write(replies);
-  }
-
-  /** A client that sends commands and does not read the replies has to wait. */
-  #drained(): Promise<void> | undefined {
-    const socket = this.#socket;
-    if (!socket.writableNeedDrain) return undefined;
-    return new Promise((resolve) => {
-      const done = () => {
-        socket.off('drain', done);
-        socket.off('close', done);
-        resolve();
-      };
-      socket.once('drain', done);
-      socket.once('close', done);
-    });
-  }
-
   #handshake(done: () => void): void {
-    this.#handshaking = true;
-    const plain = this.#socket;
-    plain.removeAllListeners('data');
-    plain.removeAllListeners('end');
-    plain.pause();
-    // A handshake sends more than once without being answered between, and so does what follows it.
-    plain.setNoDelay(true);
-    const secure = new TLSSocket(plain, { isServer: true, secureContext: this.#host.secureContext });
-    this.#socket = secure;
-    this.#listen(secure);
-    let problem = 'the client left';
-    secure.once('_tlsError', (error: Error) => {
-      problem = error.message;
-      secure.destroy();
-    });
-    const failed = () => {
-      if (this.#handshaking) this.#host.noHandshake(problem);
-    };
-    secure.prependOnceListener('close', failed);
-    // Once: a client of TLS 1.2 may negotiate again, which begins no new session.
-    secure.once('secure', () => {
-      if (secure.destroyed) return;
-      secure.off('close', failed);
-      this.#handshaking = false;
-      this.#tls = `${secure.getProtocol()} ${secure.getCipher().name}`;
-      this.#idle?.refresh();
-      this.#read();
-      done();
-    });
+    this.#enter('handshake', HANDSHAKE_MS);
+    this.#outgoing.use(undefined);
+    this.#socket = beginHandshake(
+      this.#socket,
+      this.#host.secureContext,
+      (tls) => {
+        this.#tls = tls;
+        this.#outgoing.use(this.#socket);
+        this.#talk();
+        done();
+      },
+      (problem) => this.#host.noSession(problem),
+    );
+    this.#listen(this.#socket);
   }
 
   #afterSession(timeout: () => void): NodeJS.Timeout | undefined {
@@ -259,10 +267,12 @@ export class Connection implements Channel {
     return ms === undefined ? undefined : setTimeout(timeout, ms).unref();
   }
 
-  /** Nothing came for idleTimeout. */
+  /** The patience was over when it was last looked at. */
   #idled(): void {
-    if (this.#handshaking) this.cut();
-    else if (this.#input.isBusy) this.#idle?.refresh();
+    if (this.#input.isBusy && !this.#outgoing.isUnread) this.#patience.renew(performance.now());
+    // One that has not begun cannot be told, and one that does not read would not hear it.
+    if (this.#patience.leftMs(performance.now()) > 0) this.#watch();
+    else if (this.#phase !== 'session' || this.#outgoing.isUnread) this.cut();
     else if (!this.#closing) this.#conversation.idle();
   }
 

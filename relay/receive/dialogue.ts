@@ -53,8 +53,11 @@ const AUTH_FAILURES = 5;
 const ERRORS = 10;
 /** RFC 5321 4.5.3.1.2 has 255 for a domain. */
 const LONGEST_HELLO = 255;
-/** A browser that a web page sent here speaks first, and would go on with what the page wants said. */
-const HTTP = /^(?:CONNECT|DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT|TRACE)$/;
+/**
+ * A browser that a web page sent here speaks first, and would go on with what the page wants said. A proxy that is not
+ * known here speaks for somebody whom we would take for it.
+ */
+const OTHER_PROTOCOL = /^(?:CONNECT|DELETE|GET|HEAD|OPTIONS|PATCH|POST|PROXY|PUT|TRACE)$/;
 /** U+FFFD stands where the line was not UTF-8. */
 const NO_TEXT = /[\p{Cc}\u{fffd}]/u;
 
@@ -153,7 +156,11 @@ export class Dialogue implements Conversation {
     const argument = space < 0 ? '' : text.slice(space + 1).trim();
     const verdict = verb === 'QUIT' ? undefined : judge(COMMAND, this.#session());
     if (verdict) return this.#refuse('command', verdict);
-    if (NO_TEXT.test(text)) return this.#countError(replies.MALFORMED_LINE);
+    if (NO_TEXT.test(text)) {
+      // The header of a proxy in version 2, which is no text, looks like two empty lines and this one.
+      if (text === '\0') this.#errors = ERRORS;
+      return this.#countError(replies.MALFORMED_LINE);
+    }
     return this.#dispatch(verb, argument);
   }
 
@@ -193,7 +200,7 @@ export class Dialogue implements Conversation {
       case 'TURN':
         return this.#refuse('command', replies.NOT_IMPLEMENTED);
       default:
-        if (HTTP.test(verb)) this.#errors = ERRORS;
+        if (OTHER_PROTOCOL.test(verb)) this.#errors = ERRORS;
         return this.#countError(replies.UNKNOWN_COMMAND);
     }
   }

@@ -5,6 +5,7 @@ import { createSecureContext, type SecureContext } from 'node:tls';
 import type { SettingsDocument } from '../config/documents.ts';
 import type { Channel, Conversation } from './channel.ts';
 import { Connection, type Host } from './connection.ts';
+import { networkOf } from './networks.ts';
 
 export interface ListenerOptions {
   /** TLS from the first byte. */
@@ -12,6 +13,8 @@ export interface ListenerOptions {
   /** Where it is missing, no handshake may be begun. */
   readonly tls?: TlsSettings;
   readonly limits: ListenerLimits;
+  /** Networks of proxies, whose connections begin with a PROXY header. */
+  readonly proxyNetworks?: readonly string[];
   readonly converse: (channel: Channel) => Conversation;
   /** Told of handshakes that fail: a client that does not trust the certificate, or a port scan. */
   readonly onProblem: (problem: string) => void;
@@ -34,8 +37,10 @@ export class Listener implements Host {
   readonly #options: ListenerOptions;
   readonly #server: Server;
   readonly #connections = new Set<Connection>();
-  readonly #handshakes = new Set<Connection>();
+  /** Those that are in a handshake, or whose proxy has not said whom they are of; the oldest first. */
+  readonly #beginning = new Set<Connection>();
   #limits: ListenerLimits;
+  #proxyNetworks: readonly string[];
   #tls: TlsSettings | undefined;
   #secureContext: SecureContext;
   #stopping = false;
@@ -45,6 +50,7 @@ export class Listener implements Host {
     this.#options = options;
     this.converse = options.converse;
     this.#limits = options.limits;
+    this.#proxyNetworks = options.proxyNetworks ?? [];
     this.#tls = options.tls;
     this.#secureContext = contextOf(options.tls);
     // Half open: a client may end its side behind its last command, and is still answered.
@@ -79,8 +85,9 @@ export class Listener implements Host {
   }
 
   /** For sessions from now on. */
-  configure(tls: TlsSettings, limits: ListenerLimits): void {
+  configure(tls: TlsSettings, limits: ListenerLimits, proxyNetworks: readonly string[]): void {
     this.#limits = limits;
+    this.#proxyNetworks = proxyNetworks;
     this.#bound();
     const { cert, key, minVersion } = this.#tls ?? {};
     if (cert === tls.cert && key === tls.key && minVersion === tls.minVersion) return;
@@ -104,35 +111,43 @@ export class Listener implements Host {
     for (const connection of this.#connections) connection.cut();
   }
 
-  noHandshake(problem: string): void {
+  noSession(problem: string): void {
     this.#options.onProblem(problem);
   }
 
   left(connection: Connection): void {
     this.#connections.delete(connection);
-    this.#handshakes.delete(connection);
+    this.#beginning.delete(connection);
     if (this.#connections.size === 0) this.#empty();
   }
 
   #bound(): void {
     const { connections } = this.#limits;
-    this.#server.maxConnections = connections === undefined ? Number.POSITIVE_INFINITY : connections + REFUSED_AT_ONCE;
+    // As many may be beginning as there may be sessions.
+    this.#server.maxConnections =
+      connections === undefined ? Number.POSITIVE_INFINITY : 2 * connections + REFUSED_AT_ONCE;
   }
 
   #connected(socket: Socket): void {
     const connection = new Connection(this, socket);
     this.#connections.add(connection);
-    if (!this.#options.implicitTls) {
-      connection.begin();
-      return;
+    const { implicitTls } = this.#options;
+    const proxied = networkOf(this.#proxyNetworks, connection.clientAddress) !== undefined;
+    if (implicitTls || proxied) this.#makeRoom(connection);
+    connection.begin({ implicitTls, proxied }, () => this.#beginning.delete(connection));
+  }
+
+  /**
+   * Who is only beginning is counted by no policy yet. Beyond the limit the oldest has to go: it has had its time, and
+   * whoever opens thousands and says nothing only pushes out its own.
+   */
+  #makeRoom(connection: Connection): void {
+    const [oldest] = this.#beginning;
+    if (oldest && this.#beginning.size >= (this.#limits.connections ?? Number.POSITIVE_INFINITY)) {
+      this.#beginning.delete(oldest);
+      oldest.cut();
     }
-    // Handshakes come before the dialogue, which counts sessions: they are bounded here.
-    if (this.#handshakes.size >= (this.#limits.connections ?? Number.POSITIVE_INFINITY)) {
-      connection.cut();
-      return;
-    }
-    this.#handshakes.add(connection);
-    connection.beginTls(() => this.#handshakes.delete(connection));
+    this.#beginning.add(connection);
   }
 }
 

@@ -43,11 +43,15 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const { config, observer } = options;
   const authenticator = new Authenticator(options.now);
   const crowd = new Crowd();
-  const listeners: Listener[] = [];
+  const listeners = new Map<string, Listener>();
   let stopping = false;
 
   const unsubscribe = config.onChange((current) => {
-    for (const listener of listeners) listener.configure(tlsOf(current), current.settings.limits);
+    for (const [name, listener] of listeners) {
+      const settings = current.settings.listeners.find((candidate) => candidate.name === name);
+      // One that is gone from the config goes on until the process is replaced; of proxies nothing is known any more.
+      listener.configure(tlsOf(current), current.settings.limits, settings?.proxyNetworks ?? []);
+    }
   });
 
   return {
@@ -59,12 +63,13 @@ export function createReceiver(options: ReceiverOptions): Receiver {
         implicitTls: settings.protocol === 'Submissions',
         tls: tlsOf(current),
         limits: current.settings.limits,
+        proxyNetworks: settings.proxyNetworks ?? [],
         converse: (channel) =>
           new Dialogue({ ...options, listener: name, authenticator, crowd, isStopping: () => stopping }, channel),
         onProblem: (problem) => observer.log('info', 'no session', { listener: name, problem }),
       });
       const port = await listener.open(where);
-      listeners.push(listener);
+      listeners.set(name, listener);
       return port;
     },
 
@@ -72,9 +77,9 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       stopping = true;
       unsubscribe();
       const timer = setTimeout(() => {
-        for (const listener of listeners) listener.cut();
+        for (const listener of listeners.values()) listener.cut();
       }, graceMs);
-      await Promise.all(listeners.map((listener) => listener.stop()));
+      await Promise.all([...listeners.values()].map((listener) => listener.stop()));
       clearTimeout(timer);
     },
   };
