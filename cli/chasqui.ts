@@ -19,6 +19,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
   send: { summary: 'send a message as an SmtpUser', load: () => import('./verbs/send.ts') },
   status: { summary: 'show objects, replicas and problems', load: () => import('./verbs/status.ts') },
   dns: { summary: 'show the DNS records to publish for a domain', load: () => import('./verbs/dns.ts') },
+  spool: { summary: 'check and recover the disk of a queue', load: () => import('./verbs/spool.ts') },
   queue: { summary: 'look into the mail queues', load: () => import('./verbs/queue.ts') },
 };
 

@@ -14,7 +14,7 @@ import { contentOf, deliveryRow, integerOf, type MessageRow, messageRow } from '
 import { SpoolDamage } from './spool.ts';
 
 export const LOST_FOLDER = 'lost';
-const REBUILT_FILE = 'queue.db.rebuilt';
+export const REBUILT_FILE = 'queue.db.rebuilt';
 
 export interface Lost {
   readonly queueId: string;
