@@ -84,6 +84,7 @@ export function createDeliverer({
     reserve: (message, take) => scheduler.reserve(message, take),
     letGo: (deliveries) => scheduler.letGo(deliveries),
     wakeAt: (dueMs) => scheduler.wakeAt(dueMs),
+    withdraw: (selections) => scheduler.withdraw(selections),
     async stop(graceMs) {
       const ended = scheduler.stop();
       await within(graceMs, ended);

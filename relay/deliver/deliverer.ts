@@ -1,7 +1,7 @@
 /** Delivery: the interface that receive (after each commit) and main see. */
 import type { Envelope, Recipient } from '../spool/envelope.ts';
 import type { Movable } from '../spool/move.ts';
-import type { Accepted } from '../spool/spool.ts';
+import type { Accepted, Selection } from '../spool/spool.ts';
 
 export interface Deliverer {
   /** Reads what waits in the spool and begins. */
@@ -13,6 +13,12 @@ export interface Deliverer {
   letGo(deliveries: readonly number[]): void;
   /** Something in the spool is due then (milliseconds since 1970). */
   wakeAt(dueMs: number): void;
+  /**
+   * Lets go of what was put on hold in the spool. An attempt that is under way ends first.
+   *
+   * @returns by queue id: what resolves when the attempts that are under way have ended, and are recorded; never rejects
+   */
+  withdraw(selections: readonly Selection[]): ReadonlyMap<string, Promise<void>>;
   /** Starts no new attempt, waits for those in hand up to graceMs, records their outcomes. */
   stop(graceMs: number): Promise<void>;
 }

@@ -28,6 +28,20 @@ export class DestinationQueue<Item extends { readonly delivery: { readonly envel
     this.#waiting += 1;
   }
 
+  /** Takes out what is not wanted any more. */
+  withdraw(unwanted: (item: Item) => boolean): readonly Item[] {
+    const out: Item[] = [];
+    for (const [sender, own] of this.#senders) {
+      const left = own.filter((item) => !unwanted(item));
+      if (left.length === own.length) continue;
+      out.push(...own.filter(unwanted));
+      if (left.length > 0) this.#senders.set(sender, left);
+      else this.#senders.delete(sender);
+    }
+    this.#waiting -= out.length;
+    return out;
+  }
+
   shift(): Item | undefined {
     const [next] = this.#senders;
     if (!next) return undefined;

@@ -7,7 +7,7 @@
  */
 import type { Observer } from '../observe/events.ts';
 import type { Movable } from '../spool/move.ts';
-import type { Accepted, Lane, QueuedDelivery, Spool } from '../spool/spool.ts';
+import type { Accepted, Lane, QueuedDelivery, Selection, Spool } from '../spool/spool.ts';
 import type { Ended } from './delivery.ts';
 import { DestinationQueue } from './destination-queue.ts';
 import { bytesOf, type Held, InHand, type MakeMessage } from './in-hand.ts';
@@ -59,7 +59,7 @@ export class Scheduler {
   /** Destinations that may start something, in turn: those with nothing under way, and the others. */
   readonly #idle = new Set<DestinationQueue<Held>>();
   readonly #ready = new Set<DestinationQueue<Held>>();
-  readonly #running = new Set<Promise<void>>();
+  readonly #running = new Map<Promise<void>, QueuedDelivery>();
   /** Deliveries that wait in memory. */
   readonly #queued = new Set<number>();
   /** Deliveries that are another's to deal with. */
@@ -126,11 +126,42 @@ export class Scheduler {
     for (const id of deliveries) this.#reserved.delete(id);
   }
 
+  /**
+   * Lets go of deliveries that are on hold in the spool by now. What of them a look into the spool found before came
+   * before the answer that they are on hold, so it is here already, and none comes after.
+   *
+   * @returns by queue id: resolves when what is under way has ended
+   */
+  withdraw(selections: readonly Selection[]): ReadonlyMap<string, Promise<void>> {
+    const wanted = new Map(selections.map(({ queueId, destinations }) => [queueId, destinations]));
+    const selected = ({ queueId, destination }: QueuedDelivery): boolean =>
+      wanted.has(queueId) && (wanted.get(queueId)?.includes(destination) ?? true);
+    for (const queue of this.#queues.values()) {
+      for (const held of queue.withdraw(({ delivery }) => selected(delivery))) this.#forget(held);
+      if (queue.waiting > 0) continue;
+      this.#idle.delete(queue);
+      this.#ready.delete(queue);
+      if (queue.active === 0) this.#queues.delete(queue.destination);
+    }
+    // There is room for what waits in the spool.
+    if (this.#overflowing.size > 0) void this.sweep();
+    const underWay = Map.groupBy(
+      [...this.#running].filter(([, delivery]) => selected(delivery)),
+      ([, { queueId }]) => queueId,
+    );
+    return new Map(
+      [...underWay].map(([queueId, attempts]) => [
+        queueId,
+        Promise.all(attempts.map(([attempt]) => attempt)).then(() => undefined),
+      ]),
+    );
+  }
+
   /** Starts nothing more; resolves when all that runs has ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    await Promise.all([...this.#running, this.#sweep]);
+    await Promise.all([...this.#running.keys(), this.#sweep]);
   }
 
   async #sweepWhileAsked(): Promise<void> {
@@ -223,7 +254,13 @@ export class Scheduler {
       this.#running.delete(running);
       this.#pump();
     });
-    this.#running.add(running);
+    this.#running.set(running, held.delivery);
+  }
+
+  #forget(held: Held): void {
+    this.#queued.delete(held.delivery.id);
+    this.#taken.delete(held.delivery.id);
+    this.#inHand.release(held);
   }
 
   #drop(queue: DestinationQueue<Held>, held: Held): void {

@@ -5,8 +5,18 @@ import { Departures } from './departures.ts';
 import { Hastening } from './hasten.ts';
 import type { LaneKey } from './lanes.ts';
 import type { Adopted, Marked } from './move.ts';
-import type { Adoption, Change, Committed, NewMessage, StoredOutcome } from './requests.ts';
-import { contentCrc, deliveryCrc, deliveryRow, integerOf, type MessageRow, messageCrc, textOf } from './rows.ts';
+import type { Adoption, Change, Committed, NewMessage, Steered, StoredOutcome } from './requests.ts';
+import {
+  contentCrc,
+  deliveryCrc,
+  deliveryRow,
+  HELD_FROM,
+  integerOf,
+  type MessageRow,
+  messageCrc,
+  textOf,
+} from './rows.ts';
+import { Steering } from './steer.ts';
 import type { UsageTable } from './usage.ts';
 
 /** What a change did, to be acted on once it is committed. */
@@ -36,7 +46,8 @@ class Effects implements Applied {
     bodies: Uint8Array<ArrayBuffer>[];
     marked: Marked[];
     adopted: Adopted | undefined;
-  } = { firstDeliveries: [], bodies: [], marked: [], adopted: undefined };
+    steered: readonly Steered[];
+  } = { firstDeliveries: [], bodies: [], marked: [], adopted: undefined, steered: [] };
   readonly lanes: LaneKey[] = [];
   readonly files: number[] = [];
 }
@@ -58,6 +69,7 @@ export class Changes {
   readonly #hastening: Hastening;
   readonly #departures: Departures;
   readonly #arrivals: Arrivals;
+  readonly #steering: Steering;
   /** Gaps that a rolled back change leaves do no harm. */
   #nextDelivery: number;
 
@@ -77,7 +89,12 @@ export class Changes {
     );
     this.#setSignature = db.prepare('INSERT OR REPLACE INTO signature (message, fields, crc) VALUES (?, ?, ?)');
     this.#getDelivery = db.prepare('SELECT * FROM delivery WHERE id = ?');
-    this.#defer = db.prepare('UPDATE delivery SET due = ?, attempts = ?, recipients = ?, crc = ? WHERE id = ?');
+    // What was put on hold during its attempt stays so.
+    this.#defer = db.prepare(
+      `UPDATE delivery SET due = CASE WHEN due >= ${HELD_FROM} THEN due ELSE ? END, attempts = ?, recipients = ?, crc = ?
+       WHERE id = ?`,
+    );
+    this.#steering = new Steering(db);
     this.#deleteDelivery = db.prepare('DELETE FROM delivery WHERE id = ? RETURNING message, destination, sender, due');
     this.#deleteMessage = db.prepare(
       `DELETE FROM message WHERE id = ? AND NOT EXISTS (
@@ -114,6 +131,14 @@ export class Changes {
         break;
       case 'hasten':
         for (const lane of this.#hastening.apply(change.by)) effects.lanes.push(lane);
+        break;
+      case 'steer':
+        effects.committed.steered = this.#steering.apply(change, {
+          lanes: effects.lanes,
+          rowOf: (name) => (typeof name === 'number' ? name : (this.#arrivals.named(name) ?? 0)),
+          moving: (message) => this.#departures.isMoving(message),
+          finish: (delivery) => this.#finish(delivery, effects),
+        });
         break;
       case 'reserve':
         this.#reserve.run(change.upToId);

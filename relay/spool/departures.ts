@@ -21,6 +21,7 @@ export class Departures {
   readonly #count: StatementSync;
   readonly #lowest: StatementSync;
   readonly #highest: StatementSync;
+  readonly #moving: StatementSync;
 
   constructor(db: DatabaseSync) {
     // AUTOINCREMENT: the sequence number of a move that is over is not given again.
@@ -46,6 +47,7 @@ export class Departures {
     this.#delete = db.prepare('DELETE FROM moving WHERE sequence = ?');
     this.#count = db.prepare('SELECT count(*) AS n FROM moving');
     this.#lowest = db.prepare('SELECT min(sequence) AS lowest FROM moving WHERE peer = ?');
+    this.#moving = db.prepare('SELECT 1 FROM moving WHERE message = ?');
     this.#highest = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'moving'");
   }
 
@@ -89,6 +91,10 @@ export class Departures {
   /** Messages that are marked. */
   count(): number {
     return integerOf(this.#count.get()?.n);
+  }
+
+  isMoving(message: number): boolean {
+    return this.#moving.get(message) !== undefined;
   }
 
   marked(afterSequence: number, limit: number): readonly Marked[] {

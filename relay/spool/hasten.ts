@@ -1,7 +1,7 @@
 /** Brings deliveries forward that wait for a moment of a clock which is no longer the time of day. */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { LaneKey } from './lanes.ts';
-import { textOf } from './rows.ts';
+import { HELD_FROM, textOf } from './rows.ts';
 
 export interface Hasten {
   readonly nowMs: number;
@@ -11,19 +11,16 @@ export interface Hasten {
   readonly byMs: number;
 }
 
-/** A `due` from here on is no time of day, but a mark: it is left alone. */
-const NO_TIME = 2 ** 52;
-
 export class Hastening {
   readonly #lanes: StatementSync;
   readonly #hasten: StatementSync;
 
   constructor(db: DatabaseSync) {
     this.#lanes = db.prepare(
-      `SELECT DISTINCT destination, sender FROM delivery WHERE due IS NOT NULL AND due > ? AND due < ${NO_TIME}`,
+      `SELECT DISTINCT destination, sender FROM delivery WHERE due IS NOT NULL AND due > ? AND due < ${HELD_FROM}`,
     );
     this.#hasten = db.prepare(
-      `UPDATE delivery SET due = max(?, due - ?) WHERE due IS NOT NULL AND due > ? AND due < ${NO_TIME}`,
+      `UPDATE delivery SET due = max(?, due - ?) WHERE due IS NOT NULL AND due > ? AND due < ${HELD_FROM}`,
     );
   }
 

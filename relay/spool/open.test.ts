@@ -337,7 +337,14 @@ test('the list shows the oldest first, with what is known of each delivery', asy
     {
       queueId: first.queueId,
       envelope: envelope(),
-      deliveries: [{ destination: 'one.test', attempts: 0, recipients: [recipient('ann@one.test')] }],
+      deliveries: [
+        {
+          id: first.deliveries[0]?.id ?? 0,
+          destination: 'one.test',
+          attempts: 0,
+          recipients: [recipient('ann@one.test')],
+        },
+      ],
     },
   ]);
   assert.equal((await spool.show(second.queueId.toLowerCase()))?.deliveries[0]?.dueMs, NOW);

@@ -3,12 +3,13 @@ import { Bodies, IN_ROW_BYTES } from './bodies.ts';
 import type { BodyWriter } from './body-file.ts';
 import type { Condition } from './condition.ts';
 import type { Envelope } from './envelope.ts';
+import type { QueueFilter } from './filter.ts';
 import type { Hasten } from './hasten.ts';
 import { SpoolIntake } from './intake.ts';
 import type { Moves } from './move.ts';
-import { formatQueueId, rowName } from './queue-id.ts';
-import type { NewMessage, Opened, StoredMessage } from './requests.ts';
-import { parseEnvelope, parseRecipients } from './rows.ts';
+import { formatQueueId, parseQueueId, rowName } from './queue-id.ts';
+import type { Answers, NewMessage, Opened, Steered, StoredMessage } from './requests.ts';
+import { HELD_FROM, isHeld, parseEnvelope, parseRecipients } from './rows.ts';
 import {
   type Accepted,
   type Content,
@@ -17,13 +18,17 @@ import {
   type Lane,
   type NewDelivery,
   type Outcome,
+  type QueueCount,
   type QueuedDelivery,
   type QueuedMessage,
+  type QueuePage,
+  type Selection,
   type SpawnedMessage,
   type Spool,
   type SpoolHealth,
   type SpoolStats,
   SpoolUnavailable,
+  type Steering,
   type Usage,
 } from './spool.ts';
 import { type Log, RESERVED_IDS } from './storage.ts';
@@ -183,6 +188,42 @@ class ThreadedSpool implements Spool {
     return message && this.#queued(message);
   }
 
+  async search(filter: QueueFilter, after: string | undefined, limit: number): Promise<QueuePage> {
+    const afterId = after === undefined ? 0 : (parseQueueId(this.spoolId, after) ?? 0);
+    const { messages, nextId } = await this.#thread.request<'search'>({ kind: 'search', filter, afterId, limit });
+    const page = { messages: messages.map((message) => this.#queued(message)) };
+    return nextId === undefined ? page : { ...page, next: formatQueueId(this.spoolId, nextId) };
+  }
+
+  async counts(): Promise<readonly QueueCount[]> {
+    const sums = new Map<string, { destination: string; reason: string; recipients: number; held: number }>();
+    for (let afterId: number | undefined = 0; afterId !== undefined; ) {
+      const { counts, nextId }: Answers['counts'] = await this.#thread.request<'counts'>({ kind: 'counts', afterId });
+      for (const { destination, reason, recipients, held } of counts) {
+        const key = `${destination}\n${reason}`;
+        const sum = sums.get(key) ?? { destination, reason, recipients: 0, held: 0 };
+        sums.set(key, sum);
+        sum.recipients += recipients;
+        sum.held += held;
+      }
+      afterId = nextId;
+    }
+    return [...sums.values()];
+  }
+
+  async steer(action: Steering, selections: readonly Selection[]): Promise<readonly Steered[]> {
+    const { steered } = await this.#thread.request<'steer'>({
+      kind: 'steer',
+      action,
+      selections: selections.map(({ queueId, destinations }) => ({
+        message: rowName(this.spoolId, queueId),
+        destinations,
+      })),
+      nowMs: this.#now(),
+    });
+    return steered;
+  }
+
   stats(): Promise<SpoolStats> {
     return this.#thread.request<'stats'>({ kind: 'stats' });
   }
@@ -269,11 +310,12 @@ class ThreadedSpool implements Spool {
     return {
       queueId: envelope.queueId ?? formatQueueId(this.spoolId, id),
       envelope,
-      deliveries: deliveries.map(({ destination, attempts, dueMs, recipients }) => ({
+      deliveries: deliveries.map(({ id: delivery, destination, attempts, due, recipients }) => ({
+        id: delivery,
         destination,
         attempts,
         recipients: parseRecipients(recipients),
-        ...(dueMs === undefined ? {} : { dueMs }),
+        ...(isHeld(due) ? { heldMs: due - HELD_FROM } : due !== undefined && { dueMs: due }),
       })),
     };
   }

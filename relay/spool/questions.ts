@@ -115,8 +115,8 @@ export class Questions {
 
   #withDeliveries(row: MessageRow): StoredMessage {
     const deliveries = this.#deliveries.all(row.firstDelivery, row.firstDelivery + row.deliveries).map((columns) => {
-      const { destination, attempts, recipients } = deliveryRow(columns);
-      return { destination, attempts, recipients, dueMs: columns.due === null ? undefined : integerOf(columns.due) };
+      const { id, destination, attempts, recipients } = deliveryRow(columns);
+      return { id, destination, attempts, recipients, due: columns.due === null ? undefined : integerOf(columns.due) };
     });
     return { id: row.id, envelope: row.envelope, deliveries };
   }

@@ -1,4 +1,5 @@
 /** What the spool's main-thread side and its writer thread say to each other. */
+import type { QueueFilter } from './filter.ts';
 import type { Hasten } from './hasten.ts';
 import type { Adopted, Marked, Movable } from './move.ts';
 import type { BodyFileInfo } from './rows.ts';
@@ -23,6 +24,21 @@ export interface StoredOutcome {
   readonly signature: Uint8Array | undefined;
 }
 
+/** What a person does to deliveries, see Spool.steer. */
+export interface Steer {
+  readonly action: 'hold' | 'release' | 'retry' | 'remove';
+  readonly selections: readonly { readonly message: RowName; readonly destinations: readonly string[] | undefined }[];
+  readonly nowMs: number;
+}
+
+/** Deliveries that were selected, and those of them that are now other than before. */
+export interface Steered {
+  readonly deliveries: number;
+  readonly changed: number;
+  /** On its way to another spool: not to be touched here. */
+  readonly moving: boolean;
+}
+
 /** Changes: they share the transaction of their group, and are answered after its COMMIT. */
 export type Change =
   | { readonly kind: 'accept'; readonly message: NewMessage; readonly usage: Usage | undefined }
@@ -33,7 +49,8 @@ export type Change =
   | { readonly kind: 'mark'; readonly messages: readonly Movable[]; readonly peer: string; readonly nowMs: number }
   | ({ readonly kind: 'adopt' } & Adoption)
   | { readonly kind: 'finish'; readonly sequences: readonly number[] }
-  | { readonly kind: 'forget'; readonly source: string; readonly upTo: number };
+  | { readonly kind: 'forget'; readonly source: string; readonly upTo: number }
+  | ({ readonly kind: 'steer' } & Steer);
 
 /** A message from another spool. Its deliveries are those of the message, in the same order. */
 export interface Adoption {
@@ -58,6 +75,8 @@ export type Question =
   | { readonly kind: 'read'; readonly id: RowName }
   | { readonly kind: 'list'; readonly limit: number }
   | { readonly kind: 'show'; readonly id: RowName }
+  | { readonly kind: 'search'; readonly filter: QueueFilter; readonly afterId: number; readonly limit: number }
+  | { readonly kind: 'counts'; readonly afterId: number }
   | { readonly kind: 'stats' }
   | { readonly kind: 'usage' }
   | { readonly kind: 'movable'; readonly afterId: number; readonly limit: number }
@@ -86,11 +105,29 @@ export interface StoredMessage {
   readonly id: number;
   readonly envelope: string;
   readonly deliveries: readonly {
+    readonly id: number;
     readonly destination: string;
     readonly attempts: number;
-    readonly dueMs: number | undefined;
+    /** See rows.ts: it may say that the delivery is on hold. */
+    readonly due: number | undefined;
     readonly recipients: string;
   }[];
+}
+
+/** nextId: where to go on; absent at the end. */
+export interface SearchedRows {
+  readonly messages: readonly StoredMessage[];
+  readonly nextId: number | undefined;
+}
+
+export interface CountedRows {
+  readonly counts: readonly {
+    readonly destination: string;
+    readonly reason: string;
+    readonly recipients: number;
+    readonly held: number;
+  }[];
+  readonly nextId: number | undefined;
 }
 
 export interface StoredContent {
@@ -118,6 +155,8 @@ export interface Committed {
   readonly bodies: readonly Uint8Array<ArrayBuffer>[];
   readonly marked: readonly Marked[];
   readonly adopted: Adopted | undefined;
+  /** What `steer` came to, for each selection. */
+  readonly steered: readonly Steered[];
 }
 
 export interface Answers {
@@ -130,11 +169,14 @@ export interface Answers {
   readonly adopt: Committed;
   readonly finish: Committed;
   readonly forget: Committed;
+  readonly steer: Committed;
   readonly lanes: readonly Lane[];
   readonly due: readonly StoredDelivery[];
   readonly read: StoredContent | undefined;
   readonly list: readonly StoredMessage[];
   readonly show: StoredMessage | undefined;
+  readonly search: SearchedRows;
+  readonly counts: CountedRows;
   readonly stats: SpoolStats;
   readonly usage: readonly Usage[];
   readonly movable: readonly Movable[];

@@ -46,6 +46,13 @@ export function deliveryCrc(row: DeliveryRow): number {
   return crc32(`${row.id} ${row.message} ${row.attempts}\n${row.destination}\n${row.sender}\n${row.recipients}`);
 }
 
+/** A `due` from here on is no time: the delivery is on hold, since so many ms after 1970 as it is beyond this. */
+export const HELD_FROM = 2 ** 52;
+
+export const heldSince = (nowMs: number): number => HELD_FROM + Math.round(nowMs);
+
+export const isHeld = (due: unknown): due is number => typeof due === 'number' && due >= HELD_FROM;
+
 /** Of a body or a signature. */
 export function contentCrc(messageId: number, content: Uint8Array): number {
   return crc32(content, crc32(String(messageId)));

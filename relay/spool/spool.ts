@@ -6,6 +6,7 @@
  * that reads the disk again can tell (PostgreSQL's fsync lesson of 2018).
  */
 import type { Envelope, Recipient } from './envelope.ts';
+import type { QueueFilter } from './filter.ts';
 import type { Hasten } from './hasten.ts';
 import type { Moves } from './move.ts';
 
@@ -101,13 +102,45 @@ export interface QueuedMessage {
   readonly queueId: string;
   readonly envelope: Envelope;
   readonly deliveries: readonly {
+    readonly id: number;
     readonly destination: string;
     readonly attempts: number;
-    /** Absent while the first attempt is in memory. */
+    /** Absent while the first attempt is in memory, and on hold. */
     readonly dueMs?: number;
+    /** On hold since then. */
+    readonly heldMs?: number;
     readonly recipients: readonly Recipient[];
   }[];
 }
+
+export interface QueuePage {
+  /** Oldest first. Of each those deliveries only that match. */
+  readonly messages: readonly QueuedMessage[];
+  /** Where to go on: there may be more, also where this page is empty. */
+  readonly next?: string;
+}
+
+/** Recipients that wait, by destination and codes of the last reply ('' where they were not tried yet). */
+export interface QueueCount {
+  readonly destination: string;
+  readonly reason: string;
+  readonly recipients: number;
+  /** Those of them that are on hold. */
+  readonly held: number;
+}
+
+/** A message, or what it has for some destinations. */
+export interface Selection {
+  readonly queueId: string;
+  /** Absent: all of them. */
+  readonly destinations?: readonly string[];
+}
+
+/**
+ * hold: not attempted until it is released. release: due now. retry: due now, but for what is on hold. remove: gone,
+ * and nobody is told; what is removed must not be in an attempt.
+ */
+export type Steering = 'hold' | 'release' | 'retry' | 'remove';
 
 export interface SpoolStats {
   readonly messages: number;
@@ -178,6 +211,17 @@ export interface Spool {
   record(outcomes: readonly Outcome[], spawned: readonly SpawnedMessage[]): Promise<readonly Accepted[]>;
   list(limit: number): Promise<readonly QueuedMessage[]>;
   show(queueId: string): Promise<QueuedMessage | undefined>;
+  /** Looks on from where a page ended, through a bounded number of messages. */
+  search(filter: QueueFilter, after: string | undefined, limit: number): Promise<QueuePage>;
+  counts(): Promise<readonly QueueCount[]>;
+  /**
+   * Of each selection: how many deliveries it has here (none: it is not in the queue), and how many changed. What moves
+   * to another spool is left as it is.
+   */
+  steer(
+    action: Steering,
+    selections: readonly Selection[],
+  ): Promise<readonly { readonly deliveries: number; readonly changed: number; readonly moving: boolean }[]>;
   stats(): Promise<SpoolStats>;
   /** What was counted in the last day, earliest first. */
   usage(): Promise<readonly Usage[]>;

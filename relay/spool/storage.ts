@@ -23,6 +23,7 @@ import type { Answer, Change, Opened, Question, RowName, WriterOptions, WriterRe
 import { Reserve } from './reserve.ts';
 import { integerOf } from './rows.ts';
 import { putInPlace } from './salvage.ts';
+import { Search } from './search.ts';
 import type { WriteFailure } from './spool.ts';
 import { UsageTable } from './usage.ts';
 
@@ -48,6 +49,7 @@ export class Storage {
   readonly #arrivals: Arrivals;
   readonly #group: GroupCommit;
   readonly #questions: Questions;
+  readonly #search: Search;
   readonly #lanes: Lanes;
   readonly #idFile: IdFile;
   readonly #freePages: StatementSync;
@@ -92,6 +94,7 @@ export class Storage {
     this.#touch = db.prepare('UPDATE meta SET reserved_id = reserved_id');
     this.#arrivals = new Arrivals(db);
     this.#questions = new Questions(db);
+    this.#search = new Search(db);
     this.#lanes = new Lanes(db);
     this.#messages = count(db, 'message');
     this.#deliveries = count(db, 'delivery');
@@ -213,6 +216,12 @@ export class Storage {
         return this.#questions.list(question.limit, (error) => this.#log('error', error.message));
       case 'show':
         return this.#questions.show(this.#rowOf(question.id));
+      case 'search':
+        return this.#search.search(question.filter, question.afterId, question.limit, (error) =>
+          this.#log('error', error.message),
+        );
+      case 'counts':
+        return this.#search.counts(question.afterId);
       case 'stats': {
         const oldestMs = this.#questions.oldestMs();
         const moving = this.#departures.count();
