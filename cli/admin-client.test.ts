@@ -5,7 +5,7 @@ import { createServer, type RequestListener } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { queuedMessage, queuedMessages, ReplicaUnreachable, replicaStatus } from './admin-client.ts';
+import { queuedMessage, queuePage, ReplicaUnreachable, replicaStatus } from './admin-client.ts';
 import { findMessage, listQueues, messageText, queueTable } from './queue-view.ts';
 
 const message = (queueId: string, arrivedMs: number) => ({
@@ -24,6 +24,7 @@ const message = (queueId: string, arrivedMs: number) => ({
   deliveries: [
     {
       destination: 'example.org',
+      state: 'deferred',
       attempts: 2,
       dueMs: 400_000,
       recipients: [
@@ -79,7 +80,7 @@ test('a replica that is gone, that answers no JSON, or other JSON, is unreachabl
   });
   const socket = join(state, 'run/default.r-0.sock');
   await assert.rejects(replicaStatus(socket), ReplicaUnreachable);
-  await assert.rejects(queuedMessages(socket, 5), ReplicaUnreachable);
+  await assert.rejects(queuePage(socket, {}, 5, undefined), ReplicaUnreachable);
   await assert.rejects(replicaStatus(join(state, 'run/default.r-1.sock')), ReplicaUnreachable);
 });
 
@@ -149,5 +150,5 @@ test('a socket with a path that is too long for a socket is reached all the same
   await once(server, 'listening');
   t.after(() => server.close());
   process.chdir(before);
-  assert.deepEqual(await queuedMessages(join(deep, 'default.r-0.sock'), 1), []);
+  assert.deepEqual(await queuePage(join(deep, 'default.r-0.sock'), {}, 1, undefined), { messages: [] });
 });

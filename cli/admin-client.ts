@@ -1,48 +1,22 @@
 /** Asks a replica through its admin API: HTTP on a unix socket under DIR/run. */
 import { request } from 'node:http';
 import { basename, dirname } from 'node:path';
-import Type from 'typebox';
+import Type, { type Static } from 'typebox';
 import Schema from 'typebox/schema';
+import type { Action } from '../relay/admin/actions.ts';
+import { type ActionBody, ActionResult, Counts, type Filter, Message, SearchPage } from '../relay/admin/shapes.ts';
 import { ReplicaStatus } from '../relay/admin/status.ts';
+import { Failure } from './failure.ts';
 
-const ReplyFields = Type.Object({
-  code: Type.Integer(),
-  enhanced: Type.Optional(Type.String()),
-  text: Type.String(),
-  host: Type.Optional(Type.String()),
-});
-
-const QueuedMessage = Type.Object({
-  queueId: Type.String(),
-  envelope: Type.Object({
-    mailFrom: Type.String(),
-    arrivedMs: Type.Integer(),
-    sizeBytes: Type.Integer(),
-    messageId: Type.Optional(Type.String()),
-    user: Type.Optional(Type.String()),
-    network: Type.Optional(Type.String()),
-    signAs: Type.Optional(Type.String()),
-    client: Type.Optional(
-      Type.Object({ address: Type.String(), helo: Type.String(), tls: Type.Optional(Type.String()) }),
-    ),
-  }),
-  deliveries: Type.Array(
-    Type.Object({
-      destination: Type.String(),
-      attempts: Type.Integer(),
-      dueMs: Type.Optional(Type.Integer()),
-      recipients: Type.Array(
-        Type.Object({ address: Type.String(), state: Type.String(), lastReply: Type.Optional(ReplyFields) }),
-      ),
-    }),
-  ),
-});
-export type QueuedMessage = Type.Static<typeof QueuedMessage>;
+export type QueuedMessage = Message;
 
 const Answers = {
   status: Schema.Compile(ReplicaStatus),
-  queue: Schema.Compile(Type.Object({ messages: Type.Array(QueuedMessage) })),
-  message: Schema.Compile(QueuedMessage),
+  page: Schema.Compile(SearchPage),
+  message: Schema.Compile(Message),
+  counts: Schema.Compile(Counts),
+  result: Schema.Compile(ActionResult),
+  problem: Schema.Compile(Type.Object({ detail: Type.String() })),
 };
 
 /** The replica does not answer, or not as this version expects. */
@@ -58,17 +32,27 @@ export async function replicaStatus(socket: string): Promise<ReplicaStatus> {
 }
 
 /**
- * The first messages of the queue, oldest first.
+ * A page of the messages that match, oldest first.
+ *
+ * @param after `next` of the page before
  * @throws {ReplicaUnreachable}
  */
-export async function queuedMessages(socket: string, limit: number): Promise<readonly QueuedMessage[]> {
-  const { body } = await get(socket, `/v1/queue?limit=${limit}`);
-  if (Answers.queue.Check(body)) return body.messages;
+export async function queuePage(
+  socket: string,
+  filter: Filter,
+  limit: number,
+  after: string | undefined,
+): Promise<Static<typeof SearchPage>> {
+  const query = new URLSearchParams({ limit: String(limit), ...(after !== undefined && { after }) });
+  for (const [name, value] of Object.entries(filter)) query.set(name, String(value));
+  const { body } = await get(socket, `/v1/queue?${query.toString()}`);
+  if (Answers.page.Check(body)) return body;
   throw unexpected(socket);
 }
 
 /**
  * One message; undefined when the replica has none of that id.
+ *
  * @throws {ReplicaUnreachable}
  */
 export async function queuedMessage(socket: string, queueId: string): Promise<QueuedMessage | undefined> {
@@ -78,18 +62,68 @@ export async function queuedMessage(socket: string, queueId: string): Promise<Qu
   throw unexpected(socket);
 }
 
+/** @throws {ReplicaUnreachable} */
+export async function queueCounts(socket: string): Promise<Counts> {
+  const { body } = await get(socket, '/v1/counts', COUNT_TIMEOUT_MS);
+  if (Answers.counts.Check(body)) return body;
+  throw unexpected(socket);
+}
+
+/**
+ * One step of an action; with a filter there may be more to do.
+ *
+ * @throws {ReplicaUnreachable} it may or may not have been done
+ */
+export async function actOnQueue(socket: string, action: Action, what: ActionBody): Promise<ActionResult> {
+  const { body } = await ask(socket, `/v1/queue/${action}`, { method: 'POST', body: what, timeoutMs: ACT_TIMEOUT_MS });
+  if (Answers.result.Check(body)) return body;
+  throw unexpected(socket);
+}
+
 const unexpected = (socket: string): ReplicaUnreachable =>
   new ReplicaUnreachable(`${basename(socket)} does not answer as this version expects`);
 
 const TIMEOUT_MS = 5_000;
+/** A million messages are counted in seconds, on a machine that does other things too. */
+const COUNT_TIMEOUT_MS = 60_000;
+/** Some hundred messages, with their notices. */
+const ACT_TIMEOUT_MS = 60_000;
 /** A thousand messages of a thousand recipients fit; a replica that sends more is not believed. */
 const LIMIT_BYTES = 256 * 1024 * 1024;
 
-function get(socket: string, path: string): Promise<{ code: number; body: unknown }> {
+interface Answer {
+  readonly code: number;
+  readonly body: unknown;
+}
+
+const get = (socket: string, path: string, timeoutMs = TIMEOUT_MS): Promise<Answer> =>
+  ask(socket, path, { method: 'GET', timeoutMs });
+
+/** A replica that refuses says why; 404 is an answer, the others are failures. */
+async function ask(
+  socket: string,
+  path: string,
+  options: { method: 'GET' | 'POST'; body?: unknown; timeoutMs: number },
+): Promise<Answer> {
+  const answer = await exchange(socket, path, options);
+  if (answer.code < 400 || answer.code === 404) return answer;
+  const detail = Answers.problem.Check(answer.body) ? answer.body.detail : 'no reason given';
+  if (answer.code < 500) throw new Failure(detail);
+  throw new ReplicaUnreachable(`${basename(socket)} answers ${answer.code}: ${detail}`);
+}
+
+function exchange(
+  socket: string,
+  path: string,
+  { method, body, timeoutMs }: { method: 'GET' | 'POST'; body?: unknown; timeoutMs: number },
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const fail = (error: Error) => reject(new ReplicaUnreachable(`${basename(socket)}: ${error.message}`));
     const asking = request(
-      { socketPath: reachable(socket), path, agent: false, signal: AbortSignal.timeout(TIMEOUT_MS) },
+      {
+        ...{ socketPath: reachable(socket), path, method, agent: false, signal: AbortSignal.timeout(timeoutMs) },
+        ...(body !== undefined && { headers: { 'content-type': 'application/json' } }),
+      },
       (response) => {
         const chunks: Buffer[] = [];
         let bytes = 0;
@@ -109,7 +143,7 @@ function get(socket: string, path: string): Promise<{ code: number; body: unknow
       },
     );
     asking.on('error', fail);
-    asking.end();
+    asking.end(body === undefined ? undefined : JSON.stringify(body));
   });
 }
 

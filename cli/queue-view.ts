@@ -1,27 +1,47 @@
 /** The queues of all replicas that run, as one. */
-import { type QueuedMessage, queuedMessage, queuedMessages, ReplicaUnreachable } from './admin-client.ts';
+import type { Filter } from '../relay/admin/shapes.ts';
+import { type QueuedMessage, queuedMessage, queuePage, ReplicaUnreachable } from './admin-client.ts';
 import { EXIT, Failure } from './failure.ts';
 import { type ReplicaSocket, replicaSockets } from './state-folder.ts';
 import { age, size, table } from './table.ts';
+
+const PAGE = 1_000;
 
 /** A queued message and the replica that has it, as NAMESPACE/NAME-ORDINAL. */
 export interface Queued extends QueuedMessage {
   readonly replica: string;
 }
 
+export interface Silent {
+  readonly replica: string;
+  readonly problem: string;
+}
+
 export interface Queues {
   /** Oldest first. */
   readonly messages: readonly Queued[];
-  readonly unreachable: readonly { readonly replica: string; readonly problem: string }[];
+  readonly unreachable: readonly Silent[];
 }
 
-export async function listQueues(state: string, limit: number): Promise<Queues> {
-  const asked = await askAll(state, (socket) => queuedMessages(socket, limit));
+/** @param limit most messages of each replica */
+export async function listQueues(state: string, limit: number, filter: Filter = {}): Promise<Queues> {
+  const asked = await askAll(state, (socket) => pages(socket, limit, filter));
   const messages = asked.flatMap(({ replica, answer }) => (answer ?? []).map((message) => ({ replica, ...message })));
   return {
     messages: messages.sort((a, b) => a.envelope.arrivedMs - b.envelope.arrivedMs),
-    unreachable: asked.flatMap(({ replica, problem }) => (problem === undefined ? [] : [{ replica, problem }])),
+    unreachable: silentOf(asked),
   };
+}
+
+async function pages(socket: string, limit: number, filter: Filter): Promise<readonly QueuedMessage[]> {
+  const messages: QueuedMessage[] = [];
+  let after: string | undefined;
+  do {
+    const page = await queuePage(socket, filter, Math.min(limit - messages.length, PAGE), after);
+    messages.push(...page.messages);
+    after = page.next;
+  } while (after !== undefined && messages.length < limit);
+  return messages;
 }
 
 /** @throws {Failure} when no replica that runs has it */
@@ -36,13 +56,14 @@ export async function findMessage(state: string, queueId: string): Promise<Queue
   );
 }
 
-interface Asked<Answer> {
+export interface Asked<Answer> {
   readonly replica: string;
   readonly answer?: Answer;
   readonly problem?: string;
 }
 
-async function askAll<Answer>(
+/** @throws {Failure} when no relay runs */
+export async function askAll<Answer>(
   state: string,
   ask: (socket: string) => Promise<Answer>,
 ): Promise<readonly Asked<Answer>[]> {
@@ -54,6 +75,9 @@ async function askAll<Answer>(
   for (const socket of sockets) asked.push({ replica: replicaName(socket), ...(await answerOf(ask(socket.path))) });
   return asked;
 }
+
+export const silentOf = (asked: readonly Asked<unknown>[]): readonly Silent[] =>
+  asked.flatMap(({ replica, problem }) => (problem === undefined ? [] : [{ replica, problem }]));
 
 async function answerOf<Answer>(asking: Promise<Answer>): Promise<{ answer: Answer } | { problem: string }> {
   try {
@@ -72,7 +96,7 @@ export function queueTable(messages: readonly Queued[], nowMs: number): string {
   return table(
     ['ID', 'REPLICA', 'AGE', 'SIZE', 'FROM', 'TO', 'ATTEMPTS', 'NEXT', 'LAST REPLY'],
     messages.flatMap(({ queueId, replica, envelope, deliveries }) =>
-      deliveries.map(({ recipients, attempts, dueMs }) => [
+      deliveries.map(({ recipients, attempts, ...delivery }) => [
         queueId,
         replica,
         age(nowMs - envelope.arrivedMs),
@@ -80,7 +104,7 @@ export function queueTable(messages: readonly Queued[], nowMs: number): string {
         address(envelope.mailFrom),
         recipientsText(recipients),
         String(attempts),
-        dueText(dueMs, nowMs),
+        nextText(delivery, nowMs),
         shortened(replyText(recipients.find(({ lastReply }) => lastReply)?.lastReply)),
       ]),
     ),
@@ -100,13 +124,13 @@ export function messageText({ queueId, replica, envelope, deliveries }: Queued, 
     ['TLS', envelope.client?.tls],
     ['Signed as', envelope.signAs],
   ];
-  const recipients = deliveries.flatMap(({ destination, attempts, dueMs, recipients }) =>
+  const recipients = deliveries.flatMap(({ destination, attempts, recipients, ...delivery }) =>
     recipients.map(({ address, state, lastReply }) => [
       address,
       state,
       destination,
       String(attempts),
-      dueText(dueMs, nowMs),
+      nextText(delivery, nowMs),
       replyText(lastReply),
     ]),
   );
@@ -127,7 +151,8 @@ function recipientsText(recipients: readonly { address: string }[]): string {
 }
 
 /** A delivery without a due time is in the hands of the relay: its first attempt is under way or waits its turn. */
-function dueText(dueMs: number | undefined, nowMs: number): string {
+function nextText({ dueMs, heldMs }: { dueMs?: number; heldMs?: number }, nowMs: number): string {
+  if (heldMs !== undefined) return `held ${age(nowMs - heldMs)}`;
   if (dueMs === undefined || dueMs <= nowMs) return 'now';
   return `in ${age(dueMs - nowMs)}`;
 }

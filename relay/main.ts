@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
 import packageJson from '../package.json' with { type: 'json' };
-import { dispatcher } from './admin/dispatch.ts';
+import { Actions } from './admin/actions.ts';
+import { type NetworkFace, serveAdmin } from './admin/faces.ts';
 import { adminRoutes } from './admin/routes.ts';
 import type { ReplicaStatus } from './admin/status.ts';
 import type { SettingsDocument } from './config/documents.ts';
@@ -11,13 +12,14 @@ import { openConfig } from './config/live-config.ts';
 import { TIMEOUTS, type Timeouts } from './deliver/connection.ts';
 import { createDeliverer } from './deliver/create-deliverer.ts';
 import { createDns } from './deliver/dns.ts';
+import { Message } from './deliver/message.ts';
 import { hasNullMx } from './deliver/mx.ts';
 import { createRouter } from './deliver/router.ts';
 import { handoverRoutes } from './handover/peer.ts';
 import { Source } from './handover/source.ts';
 import type { OnStep } from './handover/steps.ts';
 import type { Observer } from './observe/events.ts';
-import { monitoringHandler, serveHttp } from './observe/http.ts';
+import { monitoringHandler } from './observe/http.ts';
 import { createLog } from './observe/log.ts';
 import { createMetrics } from './observe/metrics.ts';
 import { serveMonitoring } from './observe/monitoring.ts';
@@ -37,6 +39,8 @@ export interface RelayOptions {
   /** Listener name to inherited file descriptor. */
   readonly inherit: ReadonlyMap<string, number>;
   readonly adminSocket: string;
+  /** Where the admin API is served under TLS too, by tokens. */
+  readonly adminNetwork?: NetworkFace;
   /** Address to serve monitoring at, and what is added to the port that the config names. */
   readonly monitoring: { readonly host: string; readonly offset: number };
   /** Stop as on SIGTERM when the IPC channel to the supervisor closes. */
@@ -94,13 +98,15 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   const observer = both(log, metrics.observer);
   const router = createRouter(config);
   const dns = createDns(() => config.current().settings.delivery.direct.resolvers, timeouts.dns);
+  const signer = createSigner(config);
+  const report = createDsn(config, router);
   const deliverer = createDeliverer({
     config,
     spool,
     observer,
     dns,
-    signer: createSigner(config),
-    report: createDsn(config, router),
+    signer,
+    report,
     now,
     random: Math.random,
     timeouts,
@@ -163,15 +169,26 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     handler,
     observer: log,
   });
-  const problem = (error: unknown) => log.log('error', 'an HTTP request failed', { problem: String(error) });
-  // Whoever may open the socket is the user who runs the relay.
-  const authenticate = async () => ({ role: 'operate', name: 'socket' }) as const;
   const takes = () => ordinal < config.current().replicas;
-  const routes = [
-    ...adminRoutes({ spool, status }),
-    ...handoverRoutes({ spool, takes, wakeAt: (dueMs) => deliverer.wakeAt(dueMs), observer, onStep }),
-  ];
-  const admin = await serveHttp({ path: options.adminSocket }, dispatcher({ routes, authenticate, problem }), problem);
+  const actions = new Actions({
+    spool,
+    deliverer,
+    observer,
+    report,
+    message: (of) => new Message(of, { spool, signer, signed() {} }),
+    now,
+  });
+  const routes = adminRoutes({
+    ...{ spool, status, config, actions, now },
+    others: handoverRoutes({ spool, takes, wakeAt: (dueMs) => deliverer.wakeAt(dueMs), observer, onStep }),
+  });
+  const admin = await serveAdmin({
+    socket: options.adminSocket,
+    ...(options.adminNetwork && { network: options.adminNetwork }),
+    routes,
+    config,
+    log: log.log,
+  });
 
   await deliverer.start();
   for (const listener of config.current().settings.listeners) {

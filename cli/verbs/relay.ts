@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { runRelay } from '../../relay/main.ts';
-import { wholeNumber } from '../arguments.ts';
+import { type Address, hostAndPort, wholeNumber } from '../arguments.ts';
+import { EXIT, Failure } from '../failure.ts';
 
 /** Commander passes the former value too, which resolve would take for another part. */
 const path = (text: string): string => resolve(text);
@@ -29,6 +30,13 @@ export const command = new Command('relay')
     new Map<string, number>(),
   )
   .requiredOption('--admin <socket>', 'unix socket of the admin API')
+  .option(
+    '--admin-listen <host:port>',
+    'serve the admin API there too, under TLS, with the tokens of the two options below',
+    hostAndPort,
+  )
+  .option('--admin-view-token <file>', 'token of those who may look, at least 32 characters; mode 0600 or 0440', path)
+  .option('--admin-operate-token <file>', 'token of those who may hold, release, return and delete mail', path)
   .requiredOption(
     '--monitoring <address>',
     'address to serve metrics, health and readiness at; the config has the port',
@@ -43,10 +51,19 @@ export const command = new Command('relay')
       ...(options.listenAddress !== undefined && { listenAddress: options.listenAddress }),
       inherit: options.inherit,
       adminSocket: options.admin,
+      ...network(options),
       monitoring: { host: options.monitoring, offset: options.monitoringOffset },
       supervised: options.supervised,
     });
   });
+
+function network({ adminListen, adminViewToken: view, adminOperateToken: operate }: RelayArguments) {
+  if (!adminListen && view === undefined && operate === undefined) return {};
+  if (!adminListen || view === undefined || operate === undefined) {
+    throw new Failure('--admin-listen, --admin-view-token and --admin-operate-token go together', EXIT.usage);
+  }
+  return { adminNetwork: { ...adminListen, tokens: { view, operate } } };
+}
 
 interface RelayArguments {
   config: string;
@@ -55,6 +72,9 @@ interface RelayArguments {
   listenAddress?: string;
   inherit: ReadonlyMap<string, number>;
   admin: string;
+  adminListen?: Address;
+  adminViewToken?: string;
+  adminOperateToken?: string;
   monitoring: string;
   monitoringOffset: number;
   supervised: boolean;

@@ -1,5 +1,6 @@
 /** Requests to the admin API: who asks is told first, then which route is meant, whether it is allowed, what it says. */
 import { type IncomingMessage, type RequestListener, type ServerResponse, STATUS_CODES } from 'node:http';
+import { SpoolUnavailable } from '../spool/spool.ts';
 import { type Caller, Problem, type Route } from './route.ts';
 
 export interface DispatchOptions {
@@ -44,11 +45,11 @@ function refuse(
   response: ServerResponse,
   problem: (error: unknown) => void,
 ): void {
-  const known = error instanceof Problem;
+  const known = error instanceof Problem || error instanceof SpoolUnavailable;
   // Whoever hung up in the middle of a request has no use for an answer, and it is no fault of ours.
   if (!known && request.destroyed && !request.complete) return;
   if (!known) problem(error);
-  const status = known ? error.status : 500;
+  const status = error instanceof Problem ? error.status : known ? 503 : 500;
   const detail = known ? error.message : 'the replica failed to answer; its log says why';
   if (error instanceof WrongMethod) response.setHeader('allow', error.allowed.join(', '));
   // What is left of a body that nobody reads must not be taken for the next request.

@@ -35,6 +35,18 @@ export type MessageEvent =
       readonly nextMs?: number;
       /** bounced, expired: queue id of the DSN that was committed with it. */
       readonly dsn?: string;
+      /** bounced: by whom, where no server refused it but a person gave it up. */
+      readonly by?: string;
+    }
+  | {
+      /** What a person did by the admin API; of what was returned, its recipients are told as bounced too. */
+      readonly event: 'held' | 'released' | 'hurried' | 'returned' | 'removed';
+      readonly queueId: string;
+      readonly recipients: readonly string[];
+      /** Who: the socket, or the role of a token. */
+      readonly by: string;
+      /** returned: queue id of the notice to its sender; absent where none was due. */
+      readonly dsn?: string;
     };
 
 export type SessionEvent =

@@ -99,6 +99,16 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
       unit: 'recipients',
     }),
   };
+  const actions = catalogue.counter({
+    name: 'chasqui_queue_actions_total',
+    help: 'Messages on which somebody acted by the admin API.',
+    question: 'Who holds, returns or deletes mail?',
+    unit: 'messages',
+    labels: {
+      action: ['held', 'released', 'hurried', 'returned', 'removed'],
+      by: ['socket', 'operate token'],
+    },
+  });
   const latency = catalogue.histogram(
     {
       name: 'chasqui_delivery_latency_seconds',
@@ -187,6 +197,13 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
             receivedBytes.inc({ listener }, event.envelope.sizeBytes);
             break;
           }
+          case 'held':
+          case 'released':
+          case 'hurried':
+          case 'returned':
+          case 'removed':
+            actions.inc({ action: event.event, by: event.by });
+            break;
           case 'signed':
             signed.inc();
             break;
