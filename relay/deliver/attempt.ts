@@ -5,13 +5,14 @@
 import type { ConfigSource } from '../config/config.ts';
 import type { Recipient } from '../spool/envelope.ts';
 import { HostFailure, type Judgement, judgeFailure, judgeReply } from './classify.ts';
-import type { Connection, Timeouts, TransactionResult } from './connection.ts';
+import type { Connection, TransactionResult } from './connection.ts';
 import { type Dns, DnsFailure } from './dns.ts';
 import type { Message, Outgoing } from './message.ts';
 import { findMx } from './mx.ts';
 import type { Pool } from './pool.ts';
 import { groupByNextHop, type NextHop } from './router.ts';
 import type { Target } from './tcp.ts';
+import type { Timeouts } from './timeouts.ts';
 import { MX_TLS, type TlsMode } from './tls-policy.ts';
 import { planTransactions } from './transaction.ts';
 

@@ -4,7 +4,8 @@ import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { SELF_SIGNED } from '../../test/harness/certificate.ts';
 import { at, Destination, type DestinationOptions, drop, first, hang } from '../../test/harness/destination.ts';
 import { type FailureStage, HostFailure } from './classify.ts';
-import { type Connection, connect, TIMEOUTS, type Transaction } from './connection.ts';
+import { type Connection, connect, type Transaction } from './connection.ts';
+import { TIMEOUTS } from './timeouts.ts';
 import type { TlsPlan } from './tls-policy.ts';
 
 const CLEAR: TlsPlan = { starttls: 'never', verify: false };

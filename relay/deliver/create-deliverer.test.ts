@@ -14,12 +14,12 @@ import { NoSigningKey, type Signer } from '../sign/signer.ts';
 import type { Envelope, Recipient } from '../spool/envelope.ts';
 import { openSpool } from '../spool/open.ts';
 import { type Accepted, type Spool, SpoolDamage, SpoolUnavailable } from '../spool/spool.ts';
-import { TIMEOUTS } from './connection.ts';
 import { createDeliverer, type DelivererOptions } from './create-deliverer.ts';
 import type { Deliverer } from './deliverer.ts';
 import { createDns } from './dns.ts';
 import { createRouter, domainOf } from './router.ts';
 import { SCHEDULER_LIMITS } from './scheduler.ts';
+import { TIMEOUTS } from './timeouts.ts';
 
 type OutcomeEvent = Extract<MessageEvent, { readonly attempts: number }>;
 

@@ -5,13 +5,13 @@ import type { Observer } from '../observe/events.ts';
 import type { Signer } from '../sign/signer.ts';
 import type { SpawnedMessage, Spool } from '../spool/spool.ts';
 import { ClockSteps } from './clock-steps.ts';
-import { TIMEOUTS, type Timeouts } from './connection.ts';
 import type { Deliverer, Failed } from './deliverer.ts';
 import { deliver } from './delivery.ts';
 import type { Dns } from './dns.ts';
 import { Message, selectorsOf } from './message.ts';
 import { Pool } from './pool.ts';
 import { SCHEDULER_LIMITS, Scheduler, type SchedulerLimits } from './scheduler.ts';
+import { TIMEOUTS, type Timeouts } from './timeouts.ts';
 
 export interface DelivererOptions {
   readonly config: ConfigSource;

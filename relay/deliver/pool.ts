@@ -5,8 +5,9 @@
 import { setMaxListeners } from 'node:events';
 import { LRUCache } from 'lru-cache';
 import { HostFailure } from './classify.ts';
-import { type Connection, type ConnectOptions, connect, type Timeouts } from './connection.ts';
+import { type Connection, type ConnectOptions, connect } from './connection.ts';
 import type { Target } from './tcp.ts';
+import type { Timeouts } from './timeouts.ts';
 import { type TlsMode, tlsPlans } from './tls-policy.ts';
 
 export interface PoolLimits {

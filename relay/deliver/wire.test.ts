@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { BARE_LINE_END, endsOf, WireTap } from '../../test/harness/wire-tap.ts';
-import { connect, TIMEOUTS } from './connection.ts';
+import { connect } from './connection.ts';
+import { TIMEOUTS } from './timeouts.ts';
 
 const PIECES = [
   '\r',

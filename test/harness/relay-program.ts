@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { TIMEOUTS, type Timeouts } from '../../relay/deliver/connection.ts';
+import { TIMEOUTS, type Timeouts } from '../../relay/deliver/timeouts.ts';
 import { runRelay } from '../../relay/main.ts';
 
 interface Settings {
