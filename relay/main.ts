@@ -23,6 +23,7 @@ import { monitoringHandler } from './observe/http.ts';
 import { createLog } from './observe/log.ts';
 import { createMetrics } from './observe/metrics.ts';
 import { serveMonitoring } from './observe/monitoring.ts';
+import { Accepting } from './receive/accepting.ts';
 import { Quotas } from './receive/quotas.ts';
 import { createReceiver } from './receive/receiver.ts';
 import { createDsn } from './report/create-dsn.ts';
@@ -36,8 +37,8 @@ export interface RelayOptions {
   readonly ordinal: number;
   /** Address that listeners bind which are not inherited. */
   readonly listenAddress?: string;
-  /** Listener name to inherited file descriptor. */
-  readonly inherit: ReadonlyMap<string, number>;
+  /** Listener name to inherited file descriptors of one socket, see receive/accepting.ts. */
+  readonly inherit: ReadonlyMap<string, readonly number[]>;
   readonly adminSocket: string;
   /** Where the admin API is served under TLS too, by tokens. */
   readonly adminNetwork?: NetworkFace;
@@ -191,11 +192,8 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   });
 
   await deliverer.start();
-  for (const listener of config.current().settings.listeners) {
-    const fd = options.inherit.get(listener.name);
-    const host = options.listenAddress === undefined ? {} : { host: options.listenAddress };
-    await receiver.listen(listener.name, fd === undefined ? { port: listener.port, ...host } : { fd });
-  }
+  const accepting = new Accepting({ ...options, config, receiver, observer: log });
+  await accepting.start();
   listening = true;
   handover.start();
   log.log('info', 'relay started', {
@@ -207,6 +205,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   const reason = await stopped;
   stopping = true;
   log.log('info', 'relay stops: finishing what is in hand', { reason });
+  await accepting.stop();
   await Promise.all([receiver.stop(GRACE_MS), deliverer.stop(GRACE_MS), handover.stop()]);
   config.close();
   await spool.close();

@@ -7,12 +7,15 @@ import { EXIT, Failure } from '../failure.ts';
 /** Commander passes the former value too, which resolve would take for another part. */
 const path = (text: string): string => resolve(text);
 
-function inherited(text: string, others: ReadonlyMap<string, number>): ReadonlyMap<string, number> {
+function inherited(
+  text: string,
+  others: ReadonlyMap<string, readonly number[]>,
+): ReadonlyMap<string, readonly number[]> {
   const [, name, descriptor] = /^([a-z0-9-]{1,63})=([0-9]{1,5})$/.exec(text) ?? [];
   if (name === undefined || Number(descriptor) < 3) {
     throw new InvalidArgumentError('It must be LISTENER=DESCRIPTOR, such as submission=4.');
   }
-  return new Map([...others, [name, Number(descriptor)]]);
+  return new Map([...others, [name, [...(others.get(name) ?? []), Number(descriptor)]]]);
 }
 
 export const command = new Command('relay')
@@ -25,9 +28,9 @@ export const command = new Command('relay')
   .option('--listen-address <address>', 'address to listen on for mail; by default all of them')
   .option(
     '--inherit <listener=fd>',
-    'listen on this inherited descriptor instead of binding the port; once for each listener',
+    'listen on this inherited descriptor instead of binding the port; several of one socket are used one after the other',
     inherited,
-    new Map<string, number>(),
+    new Map<string, readonly number[]>(),
   )
   .requiredOption('--admin <socket>', 'unix socket of the admin API')
   .option(
@@ -70,7 +73,7 @@ interface RelayArguments {
   spool: string;
   ordinal: number;
   listenAddress?: string;
-  inherit: ReadonlyMap<string, number>;
+  inherit: ReadonlyMap<string, readonly number[]>;
   admin: string;
   adminListen?: Address;
   adminViewToken?: string;

@@ -35,7 +35,8 @@ const REFUSED_AT_ONCE = 100;
 export class Listener implements Host {
   readonly converse: (channel: Channel) => Conversation;
   readonly #options: ListenerOptions;
-  readonly #server: Server;
+  #server: Server;
+  #retired = false;
   readonly #connections = new Set<Connection>();
   /** Those that are in a handshake, or whose proxy has not said whom they are of; the oldest first. */
   readonly #beginning = new Set<Connection>();
@@ -53,9 +54,7 @@ export class Listener implements Host {
     this.#proxyNetworks = options.proxyNetworks ?? [];
     this.#tls = options.tls;
     this.#secureContext = contextOf(options.tls);
-    // Half open: a client may end its side behind its last command, and is still answered.
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#connected(socket));
-    this.#server.on('error', (error) => options.onProblem(error.message));
+    this.#server = this.#create();
     this.#bound();
   }
 
@@ -77,6 +76,11 @@ export class Listener implements Host {
 
   /** Resolves with the port when it listens. */
   async open(where: { readonly fd: number } | { readonly port: number; readonly host?: string }): Promise<number> {
+    if (this.#retired) {
+      this.#server = this.#create();
+      this.#retired = false;
+      this.#bound();
+    }
     const listening = once(this.#server, 'listening');
     this.#server.listen(where);
     await listening;
@@ -93,6 +97,12 @@ export class Listener implements Host {
     if (cert === tls.cert && key === tls.key && minVersion === tls.minVersion) return;
     this.#secureContext = contextOf(tls);
     this.#tls = tls;
+  }
+
+  /** Takes no more connections until it is opened again; sessions go on. */
+  retire(): void {
+    this.#retired = true;
+    this.#server.close();
   }
 
   /** Takes no more connections, ends sessions as they become idle; resolves when none is left. */
@@ -119,6 +129,13 @@ export class Listener implements Host {
     this.#connections.delete(connection);
     this.#beginning.delete(connection);
     if (this.#connections.size === 0) this.#empty();
+  }
+
+  #create(): Server {
+    // Half open: a client may end its side behind its last command, and is still answered.
+    const server = createServer({ allowHalfOpen: true }, (socket) => this.#connected(socket));
+    server.on('error', (error) => this.#options.onProblem(error.message));
+    return server;
   }
 
   #bound(): void {

@@ -35,6 +35,8 @@ export interface Receiver {
     name: string,
     where: { readonly fd: number } | { readonly port: number; readonly host?: string },
   ): Promise<number>;
+  /** Takes no more connections until it listens again; sessions go on. */
+  retire(): void;
   /** No new sessions, 421 to idle ones; messages in hand are finished for up to graceMs. */
   stop(graceMs: number): Promise<void>;
 }
@@ -59,6 +61,8 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       const current = config.current();
       const settings = current.settings.listeners.find((candidate) => candidate.name === name);
       if (settings === undefined) throw new Error(`listener ${name} is not in the config`);
+      const known = listeners.get(name);
+      if (known) return await known.open(where);
       const listener = new Listener({
         implicitTls: settings.protocol === 'Submissions',
         tls: tlsOf(current),
@@ -71,6 +75,10 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       const port = await listener.open(where);
       listeners.set(name, listener);
       return port;
+    },
+
+    retire() {
+      for (const listener of listeners.values()) listener.retire();
     },
 
     async stop(graceMs) {

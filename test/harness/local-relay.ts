@@ -75,19 +75,22 @@ export function greeting(port: number): Promise<string> {
 }
 
 /** Connects again and again, two at a time, until it is told to end; tells what it met. */
-export function clients(port: number): AsyncDisposable & { end(): Promise<readonly string[]> } {
+export function clients(
+  port: number,
+): AsyncDisposable & { readonly met: readonly string[]; end(): Promise<readonly string[]> } {
   let ended = false;
-  const run = async (): Promise<readonly string[]> => {
-    const met: string[] = [];
+  const met: string[] = [];
+  const run = async (): Promise<void> => {
     while (!ended) met.push((await greeting(port)).replace(/^(\d{3}) .*/, '$1'));
-    return met;
   };
   const running = Promise.all([run(), run()]);
   const end = async (): Promise<readonly string[]> => {
     ended = true;
-    return (await running).flat();
+    await running;
+    return met;
   };
   return {
+    met,
     end,
     [Symbol.asyncDispose]: async () => {
       await end();

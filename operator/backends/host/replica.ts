@@ -11,6 +11,9 @@ const EAGER_FOR_MS = 10_000;
 /** Questions without an answer after which what it said before no longer holds. */
 const SILENT = 3;
 
+/** Of each socket: a replica that drains closes one, and takes the next when it is wanted again. */
+const DESCRIPTORS = 4;
+
 /** What a replica needs of the environment; secrets of the caller's stay with the caller. */
 const ENVIRONMENT = ['PATH', 'HOME', 'TZ', 'LANG', 'LC_ALL', 'NODE_ENV', 'NODE_EXTRA_CA_CERTS'];
 
@@ -163,7 +166,9 @@ function start({
   const [command, ...first] = program;
   // Its log lines go out as they are. The channel is there to be closed: by the kernel too, when this process is killed.
   const stdio: ('ignore' | 'inherit' | 'ipc' | number)[] = ['ignore', 'inherit', 'inherit', 'ipc'];
-  const inherited = listeners.flatMap(({ name, fd }) => ['--inherit', `${name}=${stdio.push(fd) - 1}`]);
+  const inherited = listeners.flatMap(({ name, fd }) =>
+    Array.from({ length: DESCRIPTORS }, () => ['--inherit', `${name}=${stdio.push(fd) - 1}`]).flat(),
+  );
   const given = [
     ...['--config', config, '--spool', spool, '--ordinal', String(ordinal)],
     ...['--admin', admin, '--monitoring', monitoring, '--monitoring-offset', String(ordinal), '--supervised'],
