@@ -76,7 +76,8 @@ export type RouteSettings = Type.Static<typeof RouteSettings>;
 export const SettingsDocument = Type.Object({
   /** Namespace and name of the SmtpRelay. */
   relay: Type.Object({ namespace: Type.String(), name: Type.String() }),
-  hostname: Type.String({ minLength: 1 }),
+  /** It stands in replies and header fields: on one line. */
+  hostname: Type.String({ minLength: 1, maxLength: 255, pattern: '^[A-Za-z0-9.:[\\]_-]+$' }),
   listeners: Type.Array(ListenerSettings),
   tls: Type.Object({ minVersion: Type.Enum(['TLSv1.2', 'TLSv1.3']) }),
   delivery: Type.Object({

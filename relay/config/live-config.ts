@@ -11,7 +11,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Observer } from '../observe/events.ts';
 import type { ConfigSource, RelayConfig } from './config.ts';
 import { INDEX } from './documents.ts';
-import { buildConfig, ConfigError, readDocuments } from './read-folder.ts';
+import { buildConfig, ConfigError, hashOf, readDocuments } from './read-folder.ts';
 
 /** Watches can be lost (a replaced mount, a network file system): the folder is looked at this often in any case. */
 const POLL_MS = 2_000;
@@ -50,9 +50,12 @@ export async function openConfig(folder: string, keepIn: string, observer: Pick<
     reading = true;
     try {
       const documents = await readDocuments(folder);
+      if (hashOf(documents) === inForce.hash) {
+        complaint = '';
+        return;
+      }
       const config = buildConfig(documents);
       complaint = '';
-      if (config.hash === inForce.hash) return;
       await keep(kept, documents);
       inForce = config;
       observer.log('info', 'config in force', { hash: config.hash, rejected: config.rejected });

@@ -1,7 +1,8 @@
 /** Reads a config folder into a config, or says why it cannot be put in force. */
-import { createHash } from 'node:crypto';
-import { open } from 'node:fs/promises';
+import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
+import { constants, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createSecureContext } from 'node:tls';
 import type { Static, TSchema } from 'typebox';
 import Schema from 'typebox/schema';
 import type { RelayConfig } from './config.ts';
@@ -36,8 +37,11 @@ type Documents = ReadonlyMap<string, string>;
 
 async function readDocument(folder: string, name: string): Promise<string> {
   try {
-    await using file = await open(join(folder, name), 'r');
-    const { size } = await file.stat();
+    // Of what is no file there may be no end, and a pipe would be waited for.
+    await using file = await open(join(folder, name), constants.O_RDONLY | constants.O_NONBLOCK);
+    const found = await file.stat();
+    if (!found.isFile()) throw new ConfigError(`${name}: is no file`);
+    const { size } = found;
     if (size > LARGEST_DOCUMENT_BYTES)
       throw new ConfigError(`${name}: ${size} bytes, more than a config document may have`);
     return await file.readFile('utf8');
@@ -83,7 +87,23 @@ function entries<Shape extends TSchema>(
   return good;
 }
 
+/** A chain or key that TLS does not take would fail later, when the config is in force. */
+function usable(certificates: CertificatesDocument): CertificatesDocument {
+  const { chain, key } = certificates.default;
+  try {
+    createSecureContext({ cert: chain, key });
+    // A key of another kind is none of the certificate's, and taken all the same.
+    if (new X509Certificate(chain).checkPrivateKey(createPrivateKey(key))) return certificates;
+  } catch {
+    // The error may quote the key.
+  }
+  throw new ConfigError(`${CERTIFICATES}: /default is no certificate chain with its private key, both PEM`);
+}
+
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+/** Names the version of a config. */
+export const hashOf = (documents: Documents): string => sha256(documents.get(INDEX) ?? '');
 
 /**
  * Puts documents together.
@@ -122,11 +142,11 @@ export function buildConfig(documents: Documents): RelayConfig {
     }
   }
   return {
-    hash: sha256(text(INDEX)),
+    hash: hashOf(documents),
     replicas: index.replicas,
     ...(index.peers && { peers: index.peers }),
     settings: parse(SETTINGS, SettingsDocument, text(SETTINGS)),
-    certificates: parse(CERTIFICATES, CertificatesDocument, text(CERTIFICATES)),
+    certificates: usable(parse(CERTIFICATES, CertificatesDocument, text(CERTIFICATES))),
     domains,
     users,
     rejected,
