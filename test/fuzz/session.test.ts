@@ -1,26 +1,15 @@
 /**
  * Sessions of clients that are out of their minds: any bytes in any pieces, and dialogues that went wrong somewhere. The
  * relay answers each line once, ends every session, goes on with the next one, and takes only what the oracle takes.
- *
- * FUZZ_RUNS sets how many (make fuzz), FUZZ_SEED repeats what failed.
  */
 import assert from 'node:assert/strict';
-import { connect, type Socket } from 'node:net';
 import { after, before, test } from 'node:test';
-import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
-import { connect as connectTls } from 'node:tls';
 import fc from 'fast-check';
 import { CONFIG, PASSWORD, Receiving } from '../harness/receiving.ts';
 import { base64 } from '../harness/smtp-client.ts';
+import { converse } from './converse.ts';
+import { parameters, RUNS } from './runs.ts';
 import { type Judge, judge } from './session-oracle.ts';
-
-const RUNS = Number(process.env.FUZZ_RUNS ?? 100);
-/** The same each time unless it is told otherwise: a failure of a test run is one of the change that is tested. */
-const SEED =
-  process.env.FUZZ_SEED === undefined ? (process.env.FUZZ_RUNS ? Date.now() : 20261125) : Number(process.env.FUZZ_SEED);
-const PARAMETERS = { numRuns: RUNS, seed: SEED % 2 ** 31, endOnFailure: false } as const;
-const HANG_MS = 20_000;
-const READY = '\r\n220 2.0.0 ready to start TLS\r\n';
 
 const TO_SEND_AS = ['example.test', 'signed.test', 'keyless.test'];
 const JUDGES: Readonly<Record<'local' | 'submission' | 'submissions', Judge>> = {
@@ -50,34 +39,6 @@ after(() => relay[Symbol.asyncDispose]());
 /** Wherever a session is, this ends it: a message, an exchange of AUTH, or a line, and then the session. */
 const TAIL = '\r\n.\r\nQUIT\r\n';
 
-/** Resolves with all that the server said, once it has ended the connection. */
-async function converse(listener: Listener, pieces: readonly Buffer[]): Promise<string> {
-  const socket = connect({ host: '127.0.0.1', port: relay.port(listener) });
-  socket.setNoDelay(true);
-  const stream: Socket = listener === 'submissions' ? connectTls({ socket, rejectUnauthorized: false }) : socket;
-  let said = '';
-  stream.setEncoding('latin1').on('data', (text) => {
-    said += text;
-    // What was sent behind STARTTLS is dropped, and the server waits for a handshake that does not come.
-    if (said.includes(READY)) stream.destroy();
-  });
-  for (const one of new Set([socket, stream])) one.on('error', () => {});
-  const closed = Promise.race([
-    new Promise((resolve) => stream.once('close', () => resolve(true))),
-    pause(HANG_MS, false, { ref: false }),
-  ]);
-  for (const piece of pieces) {
-    if (stream.writable) stream.write(piece);
-    await nextTurn();
-  }
-  assert.ok(await closed, `the session hangs; it said ${JSON.stringify(said.slice(-200))}`);
-  const [clear = '', handshake] = said.split(READY);
-  if (handshake === undefined) return said;
-  // No reply follows, but an alert of TLS may (RFC 8446 5.1): what came was no ClientHello.
-  assert.ok(handshake === '' || handshake.startsWith('\x15'), `in clear after STARTTLS: ${handshake}`);
-  return `${clear}${READY}`;
-}
-
 function* cut(bytes: Buffer, at: readonly number[]): Generator<Buffer> {
   let from = 0;
   for (const end of [...new Set(at.map((n) => n % (bytes.length + 1))), bytes.length].sort((a, b) => a - b)) {
@@ -94,7 +55,9 @@ async function session(listener: Listener, sent: string, cuts: readonly number[]
   relay.nowMs = (relay.nowMs ?? 0) + 3_600_000;
   const before = relay.accepted.length;
   const all = `${sent}${TAIL}`;
-  const said = await converse(listener, [...cut(Buffer.from(all, 'latin1'), cuts)]);
+  const said = await converse(relay.port(listener), listener === 'submissions', [
+    ...cut(Buffer.from(all, 'latin1'), cuts),
+  ]);
   const granted = judge(JUDGES[listener], all, said);
   assert.equal(relay.accepted.length - before, granted.length, 'as many are in the queue as were answered 250');
   granted.forEach(({ from, recipients, body }, index) => {
@@ -277,14 +240,14 @@ const mutated = fc.tuple(dialogue, fc.array(mutation, { maxLength: 3 })).map(([t
 );
 
 test('any bytes, in any pieces', async () => {
-  await fc.assert(fc.asyncProperty(listener, anyBytes, cuts, session), PARAMETERS);
+  await fc.assert(fc.asyncProperty(listener, anyBytes, cuts, session), parameters());
 });
 
 test('dialogues, as they should be and with mistakes, in any pieces', async () => {
   taken.messages = 0;
-  await fc.assert(fc.asyncProperty(listener, mutated, cuts, session), { ...PARAMETERS, numRuns: 4 * RUNS });
+  await fc.assert(fc.asyncProperty(listener, mutated, cuts, session), parameters(2));
   // Else the oracle would have had nothing to judge.
-  assert.ok(taken.messages > RUNS / 2, `only ${taken.messages} messages were taken`);
+  assert.ok(taken.messages > RUNS / 4, `only ${taken.messages} messages were taken`);
   assert.ok(taken.authenticated > RUNS / 10, `only ${taken.authenticated} sessions authenticated`);
   assert.deepEqual(
     relay.log.filter((entry) => entry.startsWith('error')),
