@@ -144,12 +144,12 @@ export class RelayProcess implements AsyncDisposable {
   }
 
   /** Starts a process on the spool as it is; resolves when it takes mail. */
-  async run(wrap: readonly string[] = []): Promise<void> {
+  async run(wrap: readonly string[] = [], options: readonly string[] = []): Promise<void> {
     const [command = CHASQUI, ...words] = [
       ...wrap,
       ...[CHASQUI, 'relay', '--config', join(this.#root, 'config'), '--spool', this.spool],
       ...['--ordinal', String(this.#ordinal), '--listen-address', this.host, '--admin', this.admin],
-      ...['--monitoring', this.host],
+      ...['--monitoring', this.host, ...options],
     ];
     this.#lives.push(new Life(command, words));
     await this.logged('the relay has started', (line) => line.message === 'relay started');
