@@ -179,7 +179,8 @@ export const SmtpRelaySpec = Type.Object(
         }),
       ),
       connections: Type.Integer({
-        description: 'Most sessions at a time, of all listeners together; more are answered 421 4.3.2.',
+        description:
+          'Most sessions at a time, of all listeners together; beyond it a newcomer takes the place of one that has been silent for 10 s, or is answered 421 4.3.2.',
         minimum: 1,
         maximum: 50000,
         default: 1000,
@@ -191,7 +192,10 @@ export const SmtpRelaySpec = Type.Object(
         maximum: 50000,
         default: 100,
       }),
-      idleTimeout: common.duration('How long a client may say nothing.', '5m'),
+      idleTimeout: common.duration(
+        'How long a client may take for a command; content has to come at 500 bytes a second once that time is used up.',
+        '5m',
+      ),
       sessionTimeout: common.duration(
         'How long a session may last; then it ends with 421 4.4.2, after the message that is being sent.',
         '1h',

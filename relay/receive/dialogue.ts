@@ -9,7 +9,7 @@ import { parsePathAddress } from './address.ts';
 import type { Authenticator, AuthResult } from './authenticator.ts';
 import type { Channel, Conversation } from './channel.ts';
 import { type PathArgument, parsePathArgument } from './command.ts';
-import type { Crowd } from './crowd.ts';
+import type { Crowd, Member } from './crowd.ts';
 import { IncomingMessage } from './message.ts';
 import { clientNetwork, exemptingNetwork } from './networks.ts';
 import {
@@ -67,7 +67,7 @@ export class Dialogue implements Conversation {
   readonly #options: DialogueOptions;
   readonly #channel: Channel;
   /** Where the session counts, once it was let in. */
-  #client: string | undefined;
+  #member: Member | undefined;
   #facts: SessionFacts | undefined;
   #listener: ListenerSettings | undefined;
   #helo = '';
@@ -90,13 +90,15 @@ export class Dialogue implements Conversation {
     const { crowd } = this.#options;
     const client = clientNetwork(this.#channel.clientAddress);
     const session = this.#session();
-    const verdict = judge(CONNECT, { session, connections: crowd.all, connectionsOfClient: crowd.of(client) });
+    const judgeNow = () => judge(CONNECT, { session, connections: crowd.all, connectionsOfClient: crowd.of(client) });
+    let verdict = judgeNow();
+    if (verdict?.reason === 'too_many_connections' && crowd.makeRoom(performance.now())) verdict = judgeNow();
     if (verdict) {
       this.#refuse('connect', verdict);
       return;
     }
-    this.#client = client;
-    crowd.enter(client);
+    this.#member = this.#memberOf(client);
+    crowd.enter(this.#member);
     this.#channel.reply(220, `${session.config.settings.hostname} ESMTP Chasqui`);
   }
 
@@ -143,11 +145,30 @@ export class Dialogue implements Conversation {
 
   /** The connection is gone. */
   closed(): void {
-    if (this.#client !== undefined) this.#options.crowd.leave(this.#client);
-    this.#client = undefined;
+    this.#leaveCrowd();
     this.#message?.abort();
     this.#message = undefined;
     this.#endTransaction();
+  }
+
+  #memberOf(client: string): Member {
+    const isKnown = () => this.#user !== undefined || this.#session().network !== undefined;
+    return {
+      client,
+      isKnown,
+      waitedMs: () => (isKnown() ? this.#channel.waitedMs : this.#channel.ageMs),
+      giveWay: () => {
+        this.#leaveCrowd();
+        this.#refuse('command', replies.CROWDED_OUT);
+        // One that drips would take its time to leave.
+        this.#channel.cut();
+      },
+    };
+  }
+
+  #leaveCrowd(): void {
+    if (this.#member) this.#options.crowd.leave(this.#member);
+    this.#member = undefined;
   }
 
   #command(text: string): Promise<void> | undefined {

@@ -1,5 +1,6 @@
 /** How many sessions a replica has, and how long they last. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { connect } from 'node:net';
 import test from 'node:test';
 import { CONFIG, Receiving } from '../../test/harness/receiving.ts';
@@ -153,6 +154,99 @@ test('limits hold from the moment they change, for sessions that begin', async (
   await using second = await SmtpClient.connect(relay.port('local'));
   assert.match(second.greeting, /^421 4\.3\.2 /);
   await first.talk(['NOOP', '250 ']);
+});
+
+/** Calls until it is disposed of. */
+const drip = (call: () => void): Disposable => {
+  const timer = setInterval(call, 50);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+};
+
+test('a client that says nothing for idleTimeout is told so, before and after commands and within content', async () => {
+  await using relay = await start({ idleTimeoutMs: 1_000 });
+  await using silent = await SmtpClient.connect(relay.port('local'));
+  await using talked = await relay.session('local');
+  await using sending = await relay.session('local');
+  await sending.play(TRANSACTION);
+  sending.send('From: app@example.test\r\n');
+  for (const client of [silent, talked, sending]) await client.play('S: 421 4.4.2\nS: (end)');
+  assert.deepEqual(relay.accepted, []);
+});
+
+test('a command that drips in gains no time by its bytes', async () => {
+  await using relay = await start({ idleTimeoutMs: 1_000 });
+  await using client = await relay.session('local');
+  using _ = drip(() => client.send('N'));
+  await client.play('S: 421 4.4.2\nS: (end)');
+});
+
+test('a response to AUTH that drips in gains no time by its bytes', async () => {
+  await using relay = await start({ idleTimeoutMs: 1_000 });
+  await using client = await SmtpClient.connect(relay.port('submissions'), { implicitTls: true });
+  await client.talk(['EHLO x', '250-'], ['AUTH PLAIN', '334']);
+  using _ = drip(() => client.send('A'));
+  await client.play('S: 421 4.4.2\nS: (end)');
+});
+
+test('content that drips in gains little time by its bytes', async () => {
+  await using relay = await start({ idleTimeoutMs: 1_000 });
+  await using client = await relay.session('local');
+  await client.play(TRANSACTION);
+  using _ = drip(() => client.send('\r\n'));
+  await client.play('S: 421 4.4.2\nS: (end)');
+  assert.deepEqual(relay.accepted, []);
+});
+
+test('content at a slow but honest pace may take longer than idleTimeout', async () => {
+  await using relay = await start({ idleTimeoutMs: 2_000 });
+  await using client = await relay.session('local');
+  await client.play(`${TRANSACTION}`);
+  client.send('From: app@example.test\r\n\r\n');
+  const until = performance.now() + 4_000;
+  while (performance.now() < until) {
+    client.send(`${'x'.repeat(98)}\r\n`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  assert.match(await client.content('end\r\n'), /^250 /);
+});
+
+test('a handshake that drips in gains no time by its bytes', async () => {
+  await using relay = await start({ idleTimeoutMs: 1_000 });
+  await using upgrading = await SmtpClient.connect(relay.port('submission'));
+  await upgrading.talk(['EHLO x', '250-'], ['STARTTLS', '220 ']);
+  const implicit = connect({ host: '127.0.0.1', port: relay.port('submissions') });
+  implicit.on('error', () => {});
+  const hello = Buffer.from('160301020001', 'hex');
+  let at = 0;
+  using _ = drip(() => {
+    const byte = hello.subarray(at, at + 1);
+    at += 1;
+    if (implicit.writable) implicit.write(byte.length > 0 ? byte : '\0');
+    upgrading.send(byte.length > 0 ? byte.toString('latin1') : '\0');
+  });
+  if (!implicit.resume().closed) await once(implicit, 'close', { signal: AbortSignal.timeout(20_000) });
+  assert.equal(await upgrading.ended(), '');
+});
+
+test('a handshake that the client leaves is over', async () => {
+  await using relay = await start({});
+  const socket = connect({ host: '127.0.0.1', port: relay.port('submissions') });
+  socket.resume().end(Buffer.from('160301', 'hex'));
+  await once(socket, 'close', { signal: AbortSignal.timeout(20_000) });
+});
+
+test('a client that reads no replies is cut off after idleTimeout', async () => {
+  await using relay = await start({ idleTimeoutMs: 1_000, connectionsPerClient: 1 });
+  const socket = connect({ host: '127.0.0.1', port: relay.port('local') });
+  socket.on('error', () => {});
+  await once(socket, 'connect');
+  // More replies than two sockets hold between them.
+  socket.pause().write('EHLO x\r\n'.repeat(400_000));
+  await using other = await SmtpClient.connect(relay.port('local'));
+  assert.match(other.greeting, /^421 4\.7\.0 /);
+  await using next = await greeted(relay.port('local'));
+  await next.talk(['NOOP', '250 ']);
+  socket.destroy();
 });
 
 test('a session ends with 421 when it has lasted for sessionTimeout, however busy it is', async () => {

@@ -39,6 +39,13 @@ export const AUTH_LIMITED = reject(
 export const TOO_MANY_AUTH_FAILURES = reject(421, '4.7.0', 'too_many_auth_failures', 'too many failed authentications');
 
 export const TOO_MANY_ERRORS = reject(421, '4.7.0', 'too_many_errors', 'too many commands that are none');
+/** While the replica is full. */
+export const CROWDED_OUT = reject(
+  421,
+  '4.3.2',
+  'crowded_out',
+  'too many connections, and this one waits; connect again',
+);
 export const IDLE = reject(421, '4.4.2', 'idle', 'nothing came for too long');
 export const ENDLESS_MESSAGE = reject(
   421,
