@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
 import packageJson from '../package.json' with { type: 'json' };
 import { Actions } from './admin/actions.ts';
 import { type NetworkFace, serveAdmin } from './admin/faces.ts';
@@ -61,6 +62,13 @@ const LOCK_WAIT_MS = 15_000;
 const NULL_MX_WAIT_MS = 2_000;
 
 /**
+ * How much what is outside of the nursery may grow before all of the heap is collected. By itself V8 allows a heap of
+ * 20 MiB some 8 MiB, and counts bodies of messages in: it then collects at every 90th message of 100 KiB, which takes a
+ * quarter of the CPU time, for 3 MiB of garbage. The peak of memory was the same with either.
+ */
+const HEAP_GROWTH = '--heap-growing-percent=200';
+
+/**
  * Runs until SIGTERM, SIGINT, or the end of a supervisor. Resolves when everything is closed. Where it cannot start, or
  * fails, it ends the process: what was begun would keep it alive, and nobody would start another one.
  */
@@ -76,6 +84,7 @@ export async function runRelay(options: RelayOptions): Promise<void> {
 }
 
 async function run(options: RelayOptions, log: Observer): Promise<void> {
+  setFlagsFromString(HEAP_GROWTH);
   const { ordinal, now = Date.now, timeouts = TIMEOUTS } = options;
   const stopped = stopRequest(options.supervised);
   await mkdir(options.spoolFolder, { recursive: true, mode: 0o700 });

@@ -43,11 +43,10 @@ class Effects implements Applied {
   highestId = 0;
   readonly committed: {
     firstDeliveries: number[];
-    bodies: Uint8Array<ArrayBuffer>[];
     marked: Marked[];
     adopted: Adopted | undefined;
     steered: readonly Steered[];
-  } = { firstDeliveries: [], bodies: [], marked: [], adopted: undefined, steered: [] };
+  } = { firstDeliveries: [], marked: [], adopted: undefined, steered: [] };
   readonly lanes: LaneKey[] = [];
   readonly files: number[] = [];
 }
@@ -204,7 +203,6 @@ export class Changes {
     );
     if (body instanceof Uint8Array) {
       this.#insertBody.run(id, body, contentCrc(id, body));
-      effects.committed.bodies.push(body);
     }
     for (const { destination, recipients } of message.deliveries) {
       const delivery = { id: this.#nextDelivery++, message: id, destination, sender, attempts: 0, recipients };

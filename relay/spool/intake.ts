@@ -7,6 +7,16 @@ import type { BodyFileInfo } from './rows.ts';
 import { type Accepted, type Intake, type NewDelivery, SpoolUnavailable, type Usage } from './spool.ts';
 import { CommitInDoubt } from './thread.ts';
 
+/**
+ * Gives the memory of a chunk back now, where nothing else lies in it. Left to the garbage collector it counts as
+ * memory outside of the heap until then, and 32 MiB of that start a full collection: with mail of 100 KiB these took
+ * more time than all the rest.
+ */
+function release(chunk: Buffer): void {
+  const { buffer } = chunk;
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === chunk.length && chunk.length > 0) buffer.transfer(0);
+}
+
 /** Commits a message whose body is in a buffer of its own, or durable in its file. */
 export type CommitMessage = (
   body: Uint8Array<ArrayBuffer> | BodyFileInfo,
@@ -81,7 +91,10 @@ export class SpoolIntake implements Intake {
   #takeChunks(): Buffer<ArrayBuffer> {
     const content = Buffer.allocUnsafeSlow(this.#bytes);
     let offset = 0;
-    for (const chunk of this.#chunks) offset += chunk.copy(content, offset);
+    for (const chunk of this.#chunks) {
+      offset += chunk.copy(content, offset);
+      release(chunk);
+    }
     this.#bodies.hold(-this.#bytes);
     this.#chunks = [];
     this.#bytes = 0;
@@ -99,6 +112,7 @@ export class SpoolIntake implements Intake {
     try {
       this.#writer ??= await this.#bodies.create(this.#messageId);
       await this.#writer.write(chunk);
+      release(chunk);
     } catch (error) {
       this.#failure = this.#bodies.failed(error);
     }

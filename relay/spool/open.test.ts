@@ -65,7 +65,7 @@ test('commit hands back the content that the first attempt sends', async (t) => 
   for (const size of [0, 1, 4096, 256 * 1024, 256 * 1024 + 1, 3_000_000]) {
     const content = patterned(size);
     const intake = spool.open();
-    for (let at = 0; at < size; at += 65_536) await intake.write(content.subarray(at, at + 65_536));
+    for (let at = 0; at < size; at += 65_536) await intake.write(Buffer.from(content.subarray(at, at + 65_536)));
     const accepted = await intake.commit(envelope(), to('ann@one.test'));
     assert.equal(accepted.queueId, intake.queueId);
     assert.equal(Buffer.isBuffer(accepted.content.data), size <= 256 * 1024);

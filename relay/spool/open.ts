@@ -264,16 +264,16 @@ class ThreadedSpool implements Spool {
     usage: Usage | undefined,
   ): Promise<Accepted> {
     const message = newMessage(id, body, envelope, deliveries);
-    const { firstDeliveries, bodies } = await this.#thread.request<'accept'>({ kind: 'accept', message, usage });
+    const { firstDeliveries } = await this.#thread.request<'accept'>({ kind: 'accept', message, usage });
     this.#condition.took(envelope.sizeBytes);
-    const data = body instanceof Uint8Array ? bufferOver(elementOf(bodies, 0)) : this.#bodies.content(id, body);
+    const data = body instanceof Uint8Array ? bufferOver(body) : this.#bodies.content(id, body);
     return this.#accepted(id, data, envelope, deliveries, elementOf(firstDeliveries, 0));
   }
 
   async #spawn({ envelope, content, deliveries }: SpawnedMessage, files: BodyWriter[]): Promise<NewMessage> {
     const id = this.#allocate();
     if (content.length <= IN_ROW_BYTES) {
-      // A copy moves to the writer: the caller goes on with its own.
+      // A copy in an ArrayBuffer of its own.
       const copy = Buffer.allocUnsafeSlow(content.length);
       content.copy(copy);
       return newMessage(id, copy, envelope, deliveries);

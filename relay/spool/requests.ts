@@ -10,7 +10,7 @@ export interface NewMessage {
   readonly id: number;
   readonly envelope: string;
   readonly sender: string;
-  /** Owns its whole ArrayBuffer, which moves between the threads instead of being copied; or it lies in a file. */
+  /** Alone in its ArrayBuffer, since all of that is copied to the writer's thread; or it lies in a file. */
   readonly body: Uint8Array<ArrayBuffer> | BodyFileInfo;
   readonly deliveries: readonly { readonly destination: string; readonly recipients: string }[];
 }
@@ -149,10 +149,9 @@ export interface MarkedRow {
   }[];
 }
 
-/** First delivery id of each message of a change, in order, and the bodies handed back. */
+/** First delivery id of each message of a change, in order. */
 export interface Committed {
   readonly firstDeliveries: readonly number[];
-  readonly bodies: readonly Uint8Array<ArrayBuffer>[];
   readonly marked: readonly Marked[];
   readonly adopted: Adopted | undefined;
   /** What `steer` came to, for each selection. */

@@ -55,7 +55,7 @@ export interface Usage {
 export interface Intake {
   readonly queueId: string;
   /**
-   * Appends content, which the caller leaves unchanged from then on. A returned promise asks the caller to wait
+   * Appends content, which is the intake's from then on: the caller neither changes nor reads it. A returned promise asks the caller to wait
    * (back-pressure of a body file) and never rejects: a failed write is told by commit.
    */
   write(chunk: Buffer): Promise<void> | undefined;

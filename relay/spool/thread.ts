@@ -35,7 +35,6 @@ export class WriterThread {
   readonly #log: Log;
   readonly #waiting = new Map<number, Waiting>();
   #outbox: Numbered<Request>[] = [];
-  #outboxBodies: ArrayBuffer[] = [];
   #waitingBytes = 0;
   #tickets = 0;
   #ended: Error | undefined;
@@ -81,21 +80,20 @@ export class WriterThread {
   }
 
   /**
-   * Bodies of the messages in the request move to the writer: their buffers are empty until the answer hands them back.
+   * Bodies of the messages in the request are copied: the caller goes on with its own, and memory is counted once in
+   * each thread (handing them over and back counted them twice here, which made the collector run twice as often).
    *
    * @throws {SpoolUnavailable | SpoolDamage | Error}
    */
   request<K extends keyof Answers>(request: Extract<Request, { kind: K }>): Promise<Answers[K]> {
     if (this.#ended) return Promise.reject(new SpoolUnavailable(this.#ended.message));
-    const bodies = messagesOf(request).flatMap(({ body }) => (body instanceof Uint8Array ? [body.buffer] : []));
-    const bytes = bodies.reduce((sum, body) => sum + body.byteLength, 0);
+    const bytes = bytesOf(messagesOf(request));
     if ((request.kind === 'accept' || request.kind === 'adopt') && this.#isFull(bytes)) {
       return Promise.reject(new SpoolUnavailable('the disk does not keep up with new mail'));
     }
     const ticket = ++this.#tickets;
     if (this.#outbox.length === 0) setImmediate(() => this.#flush());
     this.#outbox.push({ ticket, value: request });
-    this.#outboxBodies.push(...bodies);
     this.#waitingBytes += bytes;
     return new Promise((resolve, reject) => {
       // The writer answers each kind of request with the answer of that kind; the ticket ties the two together.
@@ -116,9 +114,8 @@ export class WriterThread {
 
   #flush(): void {
     if (this.#ended) return;
-    this.#worker.postMessage(this.#outbox, this.#outboxBodies);
+    this.#worker.postMessage(this.#outbox);
     this.#outbox = [];
-    this.#outboxBodies = [];
   }
 
   #take(message: Extract<FromWriter, { kind: 'results' | 'report' | 'log' | 'fatal' }>): void {
@@ -153,6 +150,10 @@ export class WriterThread {
 function messagesOf(request: Request): readonly NewMessage[] {
   if (request.kind === 'accept' || request.kind === 'adopt') return [request.message];
   return request.kind === 'record' ? request.spawned : [];
+}
+
+function bytesOf(messages: readonly NewMessage[]): number {
+  return messages.reduce((sum, { body }) => sum + (body instanceof Uint8Array ? body.length : 0), 0);
 }
 
 function errorOf({ reason, message }: Failure): Error {

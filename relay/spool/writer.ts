@@ -24,8 +24,8 @@ const LOOK_MS = 1000;
 if (isMainThread || !parentPort) throw new Error('relay/spool/writer.ts runs as a worker thread');
 const port = parentPort;
 
-function post(message: FromWriter, transfer: ArrayBuffer[] = []): void {
-  port.postMessage(message, transfer);
+function post(message: FromWriter): void {
+  port.postMessage(message);
 }
 
 const log: Log = (level, message, fields = {}) => post({ kind: 'log', level, message, fields });
@@ -119,13 +119,8 @@ function messagesOf(change: Change): readonly NewMessage[] {
 function commit(storage: Storage, group: readonly Numbered<Change>[]): void {
   const before = storage.failing;
   const outcomes = storage.commit(group.map(({ value }) => value));
-  const transfer: ArrayBuffer[] = [];
-  const results = group.map(({ ticket }, index) => {
-    const outcome = outcomes[index];
-    if (outcome?.ok) transfer.push(...outcome.applied.committed.bodies.map((body) => body.buffer));
-    return { ticket, value: resultOf(outcome) };
-  });
-  post({ kind: 'results', results, messages: storage.messages }, transfer);
+  const results = group.map(({ ticket }, index) => ({ ticket, value: resultOf(outcomes[index]) }));
+  post({ kind: 'results', results, messages: storage.messages });
   if (storage.failing?.kind !== before?.kind) post({ kind: 'report', report: storage.report() });
   storage.tidy(outcomes);
 }

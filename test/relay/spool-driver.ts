@@ -42,7 +42,7 @@ async function drive(folder: string, bytes: number, sessions: number, messages: 
       const turn = left--;
       const intake = spool.open();
       const content = contentOf(intake.queueId, bytes);
-      for (let at = 0; at < bytes; at += 65_536) await intake.write(content.subarray(at, at + 65_536));
+      for (let at = 0; at < bytes; at += 65_536) await intake.write(Buffer.from(content.subarray(at, at + 65_536)));
       try {
         const { deliveries } = await intake.commit(
           {
