@@ -242,3 +242,54 @@ test('after stop nothing begins', async () => {
   await stage.scheduler.sweep();
   await stage.begunAre(1);
 });
+
+/** The attempts of a message that withdraw names have ended. */
+const isOver = (ended: Promise<void> | undefined): Promise<boolean> =>
+  Promise.race([Promise.resolve(ended).then(() => true), new Promise<false>((no) => setImmediate(() => no(false)))]);
+
+test('what is withdrawn while it waits in memory is not begun; an attempt under way ends first', async () => {
+  using stage = new Stage({ perDestination: 1 });
+  const current = stage.add('a.test');
+  const waiting = stage.add('a.test');
+  const next = stage.add('a.test');
+  const underWay = stage.scheduler.withdraw([current, waiting]);
+  assert.deepEqual([...underWay.keys()], [current.queueId]);
+  assert.equal(await isOver(underWay.get(current.queueId)), false);
+  stage.end(current);
+  assert.equal(await isOver(underWay.get(current.queueId)), true);
+  await stage.begunAre(2);
+  assert.deepEqual(stage.begun, [current, next]);
+
+  // On hold it is in the spool alone; released, it is due there, and begun like any other.
+  stage.index.set(waiting.id, { delivery: waiting, dueMs: 0 });
+  stage.end(next);
+  await stage.scheduler.sweep();
+  await stage.begunAre(3);
+});
+
+test('what is withdrawn for one destination is still tried at the others', async () => {
+  using stage = new Stage({ perDestination: 1 });
+  const running = ['a.test', 'b.test'].map((destination) => stage.add(destination));
+  const [here, there] = ['a.test', 'b.test'].map((destination) => ({ ...stage.make(destination), queueId: 'both' }));
+  assert.ok(here && there);
+  stage.scheduler.add({
+    queueId: 'both',
+    content: { signature: undefined, data: Buffer.alloc(10) },
+    deliveries: [here, there],
+  });
+  stage.scheduler.withdraw([{ queueId: 'both', destinations: ['a.test'] }]);
+  for (const delivery of running) stage.end(delivery);
+  await stage.begunAre(3);
+  assert.equal(stage.begun.at(-1), there);
+});
+
+test('a destination from which all is withdrawn leaves its room to what waits in the spool', async () => {
+  using stage = new Stage({ perDestination: 1, destinationDeliveries: 2 });
+  const running = stage.add('a.test');
+  const waiting = [stage.add('a.test'), stage.add('a.test')];
+  const overflowed = stage.add('a.test');
+  stage.scheduler.withdraw(waiting);
+  stage.end(running);
+  await stage.begunAre(2);
+  assert.equal(stage.begun.at(-1)?.id, overflowed.id);
+});
