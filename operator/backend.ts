@@ -103,6 +103,10 @@ export interface RelayReplica {
   readonly rejected: readonly string[];
   /** Whether its spool holds mail; undefined when unknown. */
   readonly queued?: boolean;
+  /** Draining: messages that it has left. */
+  readonly left?: number;
+  /** Draining: why that does not get less. */
+  readonly stuck?: string;
   /** Why it does not run, such as AddressInUse. */
   readonly problem?: { readonly reason: string; readonly message: string };
 }

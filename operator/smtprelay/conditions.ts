@@ -23,9 +23,20 @@ export function draining(replicas: readonly RelayReplica[]): Judgement {
   if (leaving.length === 0) {
     return { type, status: 'False', reason: 'NotDraining', message: 'No replica is being drained.' };
   }
-  const message = `Replica ${ordinals(leaving)} takes no new mail and delivers what it holds.`;
+  const stuck = leaving.find((replica) => replica.stuck !== undefined);
+  if (stuck) {
+    const message = `Replica ${stuck.ordinal} has ${messages(stuck.left)} left and gets rid of none: ${stuck.stuck}.`;
+    return { type, status: 'True', reason: 'Stuck', message };
+  }
+  const left = leaving.map(({ ordinal, left }) => `replica ${ordinal} has ${messages(left)} left`).join(', ');
+  const message = `No longer wanted: ${left} to deliver or to hand over.`;
   return { type, status: 'True', reason: 'ReplicasLeaving', message };
 }
+
+const messages = (count: number | undefined): string => {
+  if (count === undefined) return 'an unknown number of messages';
+  return count === 1 ? '1 message' : `${count} messages`;
+};
 
 /** Ready: all is in force, and as many replicas as wanted take mail. */
 export function relayReady(needed: readonly Judgement[], replicas: readonly RelayReplica[], wanted: number): Judgement {

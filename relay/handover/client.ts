@@ -16,6 +16,8 @@ export class PeerUnreachable extends Error {
 
 /** Without a byte in either direction. A commit on a slow disk is within it. */
 const SILENCE_MS = 30_000;
+/** For a question that is answered from memory. */
+const ASK_MS = 5_000;
 const CONNECTIONS = 8;
 
 const answers = { peer: Schema.Compile(PeerAnswer), adopt: Schema.Compile(AdoptAnswer) };
@@ -71,16 +73,17 @@ export class Peers {
     body?: { readonly chunks: AsyncIterable<Buffer>; readonly onSent?: () => void },
   ): Promise<unknown> {
     const where = this.#transport(ordinal);
+    const timeout = method === 'GET' ? ASK_MS : SILENCE_MS;
     if (!where) throw new PeerUnreachable('the config names no peers');
     const unreachable = (error: unknown): PeerUnreachable =>
       new PeerUnreachable(
         `replica ${ordinal} cannot be reached: ${error instanceof Error ? error.message : String(error)}`,
       );
     const asking = request({
-      ...{ agent: this.#agent, timeout: SILENCE_MS, signal: this.#signal, method, path, headers },
+      ...{ agent: this.#agent, timeout, signal: this.#signal, method, path, headers },
       ...where,
     });
-    asking.on('timeout', () => asking.destroy(new Error(`silent for ${SILENCE_MS} ms`)));
+    asking.on('timeout', () => asking.destroy(new Error(`silent for ${timeout} ms`)));
     const answered = new Promise<IncomingMessage>((resolve, reject) => {
       asking.once('response', resolve);
       asking.once('error', reject);

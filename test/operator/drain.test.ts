@@ -40,6 +40,40 @@ test('a replica that is no longer wanted hands its mail to another, under the sa
   assert.deepEqual(idsAt(0, 'delivered'), new Set([...first, ...second]));
 });
 
+test('a drain that gets nowhere is told, with the replica and why, and goes on when it can', async () => {
+  const [port = 0, submission = 0, monitoring = 0] = await freePorts(4);
+  await using destination = await Destination.start({ react: at('mail', '451 4.3.0 Not now') });
+  const wish = { port, submission, monitoring, destination: destination.port };
+  await using standalone = await Standalone.start({
+    'relay.yaml': relay({ ...wish, replicas: 2 }),
+    'domain.yaml': domain(),
+  });
+  for (const id of [RELAY, DOMAIN]) await standalone.untilReady(id);
+  const holds = (): boolean => standalone.lines.some(({ event, replica }) => event === 'deferred' && replica === 1);
+  let sent = 0;
+  for (; !holds(); sent++) {
+    assert.ok(sent < 200, 'one of two replicas takes about half of the connections');
+    await send(port, `message ${sent}`);
+    await destination.until(() => destination.connections.length > 0);
+  }
+  const peer = standalone.replicaPids().get(0) ?? 0;
+  process.kill(peer, 'SIGSTOP');
+  try {
+    standalone.write('relay.yaml', relay({ ...wish, replicas: 1 }));
+    await standalone.until('the drain is stuck', () => standalone.condition(RELAY, 'Draining')?.reason === 'Stuck');
+    assert.match(
+      standalone.condition(RELAY, 'Draining')?.message ?? '',
+      /^Replica 1 has \d+ messages? left and gets rid of none: replica 0 cannot be reached: silent for 5000 ms\.$/,
+    );
+  } finally {
+    process.kill(peer, 'SIGCONT');
+  }
+  await standalone.untilReplicas(RELAY, 'Ready Stopped');
+  await standalone.until('it is told', () => standalone.condition(RELAY, 'Draining')?.status === 'False');
+  destination.react = () => undefined;
+  assert.equal((await destination.received(sent)).length, sent);
+});
+
 test('a replica that has nobody to hand its mail to is ended in time, and its mail is taken up when it is wanted again', async () => {
   const [port = 0, submission = 0, monitoring = 0] = await freePorts(3);
   await using destination = await Destination.start({ react: at('mail', '451 4.3.0 Not now') });

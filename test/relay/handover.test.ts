@@ -9,9 +9,9 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { replicaStatus } from '../../cli/admin-client.ts';
+import { actOnQueue, queuedMessage, replicaStatus } from '../../cli/admin-client.ts';
 import type { Step } from '../../relay/handover/steps.ts';
-import { Destination, type Script } from '../harness/destination.ts';
+import { at, Destination, type Script } from '../harness/destination.ts';
 import { RelayProcess } from '../harness/relay-process.ts';
 import { relayWith } from '../harness/relay-program.ts';
 import { SmtpClient } from '../harness/smtp-client.ts';
@@ -148,4 +148,31 @@ test('either side killed at each step of a hand-over: nothing is lost, nothing a
     await replica.ended();
     assert.equal(rowsLeft(replica), 0);
   }
+});
+
+test('a message on hold stays on hold where it moves, and is acted on there by its id', async () => {
+  await using destination = await Destination.start({ react: at('rcpt', '451 4.2.1 Not now') });
+  const [peerOf, sourceOf] = await RelayProcess.replicas(2, destination.port);
+  assert.ok(peerOf && sourceOf);
+  await using peer = peerOf;
+  await using source = sourceOf;
+  const held = await send(source, 'held', 3, ['later@dest.test']);
+  await source.logged('it is deferred', ({ event }) => event === 'deferred');
+  await actOnQueue(source.admin, 'hold', { ids: [held.queueId] });
+  const before = await queuedMessage(source.admin, held.queueId);
+  assert.ok(before?.deliveries[0]?.heldMs !== undefined);
+  destination.react = () => undefined;
+
+  peer.setReplicas(1);
+  await source.untilEmpty();
+  assert.equal(await queuedMessage(source.admin, held.queueId), undefined);
+  const { envelope, deliveries } = (await queuedMessage(peer.admin, held.queueId)) ?? assert.fail('it is at the peer');
+  assert.deepEqual(envelope, { ...before.envelope, queueId: held.queueId });
+  assert.deepEqual(deliveries, before.deliveries);
+  assert.deepEqual(destination.messages, []);
+
+  const { messages } = await actOnQueue(peer.admin, 'release', { ids: [held.queueId] });
+  assert.deepEqual(messages, [{ queueId: held.queueId, recipients: 1, result: 'done' }]);
+  await peer.untilEmpty();
+  assertArrivedOnce([held], destination);
 });

@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { ObjectKey } from '../../../crds/resource.ts';
 import type { RelayReplica } from '../../backend.ts';
 import { type ConfigFacts, drainAll, removeConfig, writeConfig } from './config-folder.ts';
+import { DrainProgress } from './drain-progress.ts';
 import { Drains, spooledOrdinals } from './drains.ts';
 import { makeFolder } from './durable-file.ts';
 import type { Log } from './log.ts';
@@ -66,6 +67,8 @@ interface Place {
   queued?: boolean;
   /** Its last process ended as it was told, with nothing in the spool. */
   emptied: boolean;
+  /** While it is not wanted. */
+  progress?: DrainProgress;
 }
 
 export class RelaySupervisor {
@@ -150,7 +153,8 @@ export class RelaySupervisor {
   }
 
   #observed(ordinal: number): RelayReplica {
-    const { running, how, failures, queued: last } = this.#placeOf(ordinal);
+    const { running, how, failures, queued: last, progress } = this.#placeOf(ordinal);
+    const stuck = progress?.stuck(this.#machine.nowMs());
     const drain = this.#drains.of(ordinal);
     const queued = last ?? drain?.queued;
     const status = running?.replica.status;
@@ -161,6 +165,7 @@ export class RelaySupervisor {
       stopped: drain?.stopped === true,
       ...(how !== undefined && { how }),
       ...(queued !== undefined && { queued }),
+      ...(stuck !== undefined && { stuck }),
       ...(this.#hindrance && { hindrance: this.#hindrance }),
       ...(running && {
         process: {
@@ -200,7 +205,10 @@ export class RelaySupervisor {
     for (const step of steps) this.#take(step, nowMs);
     this.#ports.keepOnly(needed, ...this.#running().map(({ ports }) => ports));
     const { retryAtMs } = this.#ports;
-    const times = [againMs, retryAtMs === undefined ? undefined : retryAtMs - nowMs].filter((ms) => ms !== undefined);
+    const looks = [...this.#ordinals.values()].map(({ progress }) => progress?.againMs(nowMs));
+    const times = [againMs, retryAtMs === undefined ? undefined : retryAtMs - nowMs, ...looks].filter(
+      (ms) => ms !== undefined,
+    );
     return times.length > 0 ? Math.min(...times) : undefined;
   }
 
@@ -261,6 +269,11 @@ export class RelaySupervisor {
     const place = this.#placeOf(ordinal);
     const status = place.running?.replica.status;
     if (status) place.queued = status.queue.messages > 0;
+    if (this.#wantedHere(ordinal)) delete place.progress;
+    else if (status) {
+      place.progress ??= new DrainProgress();
+      place.progress.note(status.queue.messages, status.handover?.problem, this.#machine.nowMs());
+    }
     this.#level();
   }
 

@@ -38,7 +38,18 @@ test('a replica is given the arguments of its ordinal and nothing of our environ
     ...['--admin', path.join(scene.state, 'run/default.outbound-1.sock')],
     // Metrics are for this machine alone, wherever mail is taken.
     ...['--monitoring', '127.0.0.1', '--monitoring-offset', '1', '--supervised', '--listen-address', '127.0.0.2'],
-    ...['--inherit', 'listener-0=4', '--inherit', 'listener-1=5'],
+    ...[
+      '--inherit',
+      'listener-0=4',
+      '--inherit',
+      'listener-0=5',
+      '--inherit',
+      'listener-0=6',
+      '--inherit',
+      'listener-0=7',
+    ],
+    ...['--inherit', 'listener-1=8', '--inherit', 'listener-1=9'],
+    ...['--inherit', 'listener-1=10', '--inherit', 'listener-1=11'],
   ]);
   assert.equal((read('environment.json') as Record<string, string>).SMTP_PASSWORD, undefined);
   assert.equal((read('environment.json') as Record<string, string>).PATH, process.env.PATH);

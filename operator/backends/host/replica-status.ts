@@ -15,6 +15,8 @@ const ReplicaStatus = Type.Object({
   ready: Type.Boolean(),
   draining: Type.Boolean(),
   queue: Type.Object({ messages: Type.Integer({ minimum: 0 }) }),
+  /** Why what is to be handed over is not. */
+  handover: Type.Optional(Type.Object({ problem: Type.String() })),
   /** Why it is not ready. */
   reasons: Type.Array(Type.String()),
 });

@@ -19,12 +19,14 @@ export interface ReplicaFacts {
   /** It was drained, or its time was over. */
   readonly stopped: boolean;
   readonly queued?: boolean;
+  /** Why a drain does not get on. */
+  readonly stuck?: string;
   /** Why replicas cannot be started now. */
   readonly hindrance?: RelayReplica['problem'];
 }
 
 export function replicaView(facts: ReplicaFacts): RelayReplica {
-  const { ordinal, wanted, process, queued } = facts;
+  const { ordinal, wanted, process, queued, stuck } = facts;
   const status = process?.status;
   const problem = problemOf(facts);
   return {
@@ -34,6 +36,8 @@ export function replicaView(facts: ReplicaFacts): RelayReplica {
     ...(status && { version: status.version, configHash: status.configHash }),
     // What a wanted replica holds changes all the time: its own metrics tell of it.
     ...(!wanted && queued !== undefined && { queued }),
+    ...(!wanted && status && { left: status.queue.messages }),
+    ...(!wanted && process && stuck !== undefined && { stuck }),
     ...(problem && { problem }),
   };
 }

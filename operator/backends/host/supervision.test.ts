@@ -51,6 +51,20 @@ const cases: readonly {
     steps: ['terminate 1'],
   },
   {
+    it: 'ends it only after those above it, which may have mail that only it can take',
+    wanted: { replicas: 1 },
+    slots: [runs(0), runs(1, { drained: true }, since(5_000)), runs(2, {}, since(5_000))],
+    steps: [],
+    againMs: 595_000,
+  },
+  {
+    it: 'ends the highest first',
+    wanted: { replicas: 1 },
+    slots: [runs(0), runs(1, { drained: true }, since(5_000)), runs(2, { drained: true }, since(5_000))],
+    steps: ['terminate 2'],
+    againMs: 595_000,
+  },
+  {
     it: 'ends it when its time is over, whatever it holds',
     wanted: { replicas: 1 },
     slots: [runs(0), runs(1, {}, since(600_000))],

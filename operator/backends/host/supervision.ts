@@ -57,8 +57,10 @@ export interface Decision {
 
 /** @param slots every ordinal that is wanted, runs, or left a spool */
 export function decide(wanted: Wanted, slots: readonly Slot[], nowMs: number): Decision {
+  const leaving = slots.filter(({ process, drain }) => process || drain?.stopped !== true);
+  const highest = Math.max(...leaving.map(({ ordinal }) => ordinal));
   const decisions = slots.map((slot) =>
-    slot.ordinal < wanted.replicas ? keep(wanted, slot, nowMs) : drain(wanted, slot, nowMs),
+    slot.ordinal < wanted.replicas ? keep(wanted, slot, nowMs) : drain(wanted, slot, nowMs, slot.ordinal === highest),
   );
   const replaced = replaceOne(wanted, slots);
   const steps = [...decisions.flatMap((decision) => decision.steps), ...replaced];
@@ -73,13 +75,22 @@ function keep(wanted: Wanted, { ordinal, process, drain, startAfterMs }: Slot, n
   return { steps: [...resume, { step: 'start', ordinal }] };
 }
 
-function drain(wanted: Wanted, { ordinal, process, drain, startAfterMs, emptied }: Slot, nowMs: number): Decision {
+/**
+ * Replicas go from the highest on: mail moves to lower ones, and what a higher one has marked for a replica can only be
+ * taken by that.
+ */
+function drain(
+  wanted: Wanted,
+  { ordinal, process, drain, startAfterMs, emptied }: Slot,
+  nowMs: number,
+  mayGo: boolean,
+): Decision {
   if (drain?.stopped && !process) return { steps: [] };
   const begin: Step[] = drain ? [] : [{ step: 'drain', ordinal }];
   const leftMs = (drain?.sinceMs ?? nowMs) + wanted.drainTimeoutMs - nowMs;
   if (process?.stopping) return { steps: begin };
   if (process) {
-    if (process.drained || leftMs <= 0) return { steps: [...begin, { step: 'terminate', ordinal }] };
+    if ((process.drained && mayGo) || leftMs <= 0) return { steps: [...begin, { step: 'terminate', ordinal }] };
     return { steps: begin, againMs: leftMs };
   }
   if (emptied || leftMs <= 0) return { steps: [...begin, { step: 'settle', ordinal }] };
