@@ -56,7 +56,7 @@ export async function openConfig(folder: string, keepIn: string, observer: Pick<
       }
       const config = buildConfig(documents);
       complaint = '';
-      await keep(kept, documents);
+      await keepOrSay(kept, documents, observer);
       inForce = config;
       observer.log('info', 'config in force', { hash: config.hash, rejected: config.rejected });
       for (const listener of listeners) listener(config);
@@ -106,7 +106,7 @@ async function first(folder: string, kept: string, observer: Pick<Observer, 'log
     try {
       const documents = await readDocuments(folder);
       const config = buildConfig(documents);
-      await keep(kept, documents);
+      await keepOrSay(kept, documents, observer);
       return config;
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
@@ -126,6 +126,21 @@ async function readKept(kept: string): Promise<RelayConfig | undefined> {
   } catch (error) {
     if (error instanceof ConfigError) return undefined;
     throw error;
+  }
+}
+
+/** A disk that is full or fails keeps no config from being in force: a start without its folder would find an older one. */
+async function keepOrSay(
+  kept: string,
+  documents: ReadonlyMap<string, string>,
+  observer: Pick<Observer, 'log'>,
+): Promise<void> {
+  try {
+    await keep(kept, documents);
+  } catch (error) {
+    observer.log('warn', 'config is in force, but cannot be kept for a start without its folder', {
+      problem: String(error),
+    });
   }
 }
 

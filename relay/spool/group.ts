@@ -139,8 +139,8 @@ export class GroupCommit {
    *
    * @throws {FailedSync}
    */
-  checkpoint(): void {
-    if (this.#unmoved() >= CHECKPOINT_PAGES) this.#move();
+  checkpoint(leastPages = CHECKPOINT_PAGES): void {
+    if (this.#unmoved() >= leastPages) this.#move();
   }
 
   #move(): void {
@@ -152,6 +152,8 @@ export class GroupCommit {
     }
   }
 }
+
+export const isFull = (error: unknown): boolean => ((sqliteCode(error) ?? 0) & 0xff) === SQLITE_FULL;
 
 /** Of a failure that tells of the disk, not of the change. */
 export function writeFailure({ reason, message }: Failure): WriteFailure | undefined {

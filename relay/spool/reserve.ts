@@ -27,18 +27,29 @@ export class Reserve {
 
   /** Where there is room to spare. Never throws: without it the queue works as well, until the disk is full. */
   keep(freeBytes: number): void {
-    if (freeBytes < 2 * RESERVE_BYTES || this.isKept) return;
+    if (freeBytes >= 2 * RESERVE_BYTES && !this.isKept && this.#fill() < RESERVE_BYTES) this.giveUp();
+  }
+
+  /** However little there is: at the end of a process the WAL goes, and the next one needs room for its own. */
+  keepWhatIsLeft(): void {
+    if (!this.isKept) this.#fill();
+  }
+
+  /** Bytes that were kept. */
+  #fill(): number {
+    let kept = 0;
     try {
       const descriptor = openSync(this.#path, 'wx', 0o600);
       try {
         // Written, not only made that long: a hole keeps no room.
-        for (let at = 0; at < RESERVE_BYTES; at += CHUNK.length) writeSync(descriptor, CHUNK);
+        while (kept < RESERVE_BYTES) kept += writeSync(descriptor, CHUNK);
       } finally {
         closeSync(descriptor);
       }
     } catch {
-      this.giveUp();
+      // The disk has no more.
     }
+    return kept;
   }
 
   /** Whether there was something to give up. */

@@ -12,7 +12,7 @@ import { readMark, writeMark } from './damage-mark.ts';
 import { openDatabase, PAGE_SIZE } from './database.ts';
 import { Departures } from './departures.ts';
 import { syncFolder } from './folder.ts';
-import { FailedSync, failureOf, GroupCommit, type Outcome, writeFailure } from './group.ts';
+import { FailedSync, failureOf, GroupCommit, isFull, type Outcome, writeFailure } from './group.ts';
 import { ID_FILE, IdFile, readIds } from './id-file.ts';
 import { type LaneKey, Lanes } from './lanes.ts';
 import { lostCommits, refuseLostDatabase } from './loss.ts';
@@ -20,7 +20,7 @@ import { isRebuilt, UNKNOWN_IDS } from './mend.ts';
 import { Questions } from './questions.ts';
 import { isCorrupt } from './readable-rows.ts';
 import type { Answer, Change, Opened, Question, RowName, WriterOptions, WriterReport } from './requests.ts';
-import { Reserve } from './reserve.ts';
+import { RESERVE_BYTES, Reserve } from './reserve.ts';
 import { integerOf } from './rows.ts';
 import { putInPlace } from './salvage.ts';
 import { Search } from './search.ts';
@@ -39,6 +39,8 @@ export type Log = (
  * of it was ever written.
  */
 export const RESERVED_IDS = 65536;
+const SCARCE_BYTES = 4 * RESERVE_BYTES;
+
 export class Storage {
   readonly opened: Opened;
   readonly #folder: string;
@@ -117,12 +119,18 @@ export class Storage {
       onWait: () => log('info', 'another process holds the spool; waiting for it', { folder, waitMs: lockWaitMs }),
       beforeCreate: () => refuseLostDatabase(folder),
     };
-    for (;;) {
+    for (let madeRoom = false; ; ) {
       const { db, spoolId } = await openDatabase(folder, lockWaitMs, steps);
       try {
         if (!isRebuilt(db, folder, spoolId, log)) return new Storage(db, spoolId, options, log);
       } catch (error) {
+        // Closing moves the WAL into the database, into room that it has, and gives the WAL's own back.
         db.close();
+        if (isFull(error) && !madeRoom) {
+          madeRoom = true;
+          new Reserve(folder).giveUp();
+          continue;
+        }
         // A large one is not looked through at each start: it is now, once.
         if (!isCorrupt(error) || readMark(folder)?.check) throw error;
         writeMark(folder, { problem: `the queue cannot be read: ${String(error)}`, check: true });
@@ -183,7 +191,10 @@ export class Storage {
         this.#failing = writeFailure(failureOf(error)) ?? this.#failing;
       }
     }
-    if (!this.#failing) this.#reserve.keep(this.#freeBytes());
+    const freeBytes = this.#freeBytes();
+    if (!this.#failing) this.#reserve.keep(freeBytes);
+    // While there is room the database takes what it has to grow by.
+    if (freeBytes < SCARCE_BYTES) this.#group.checkpoint(1);
   }
 
   /** What can wait until the commit is answered. @throws {FailedSync} */
@@ -264,6 +275,7 @@ export class Storage {
     this.syncIds();
     this.#idFile.close();
     this.#db.close();
+    if (this.#freeBytesOfDisk() < SCARCE_BYTES) this.#reserve.keepWhatIsLeft();
   }
 
   /** Refusals and damage say nothing of the disk: others of the group may have been written. */
@@ -274,13 +286,17 @@ export class Storage {
   }
 
   #freeBytes(): number {
+    return this.#freeBytesOfDisk() + integerOf(this.#freePages.get()?.freelist_count) * PAGE_SIZE;
+  }
+
+  #freeBytesOfDisk(): number {
     try {
       const { bavail, bsize } = statfsSync(this.#folder);
       this.#diskBytes = bavail * bsize;
     } catch {
       // Where not even this can be asked, changes fail and say so.
     }
-    return this.#diskBytes + integerOf(this.#freePages.get()?.freelist_count) * PAGE_SIZE;
+    return this.#diskBytes;
   }
 
   #writeIds(): void {

@@ -120,8 +120,9 @@ function commit(storage: Storage, group: readonly Numbered<Change>[]): void {
   const before = storage.failing;
   const outcomes = storage.commit(group.map(({ value }) => value));
   const results = group.map(({ ticket }, index) => ({ ticket, value: resultOf(outcomes[index]) }));
-  post({ kind: 'results', results, messages: storage.messages });
+  // First, so that whoever hears of a failure finds it in the spool's health.
   if (storage.failing?.kind !== before?.kind) post({ kind: 'report', report: storage.report() });
+  post({ kind: 'results', results, messages: storage.messages });
   storage.tidy(outcomes);
 }
 

@@ -82,13 +82,16 @@ export class RelayProcess implements AsyncDisposable {
   /** Where it takes mail. */
   readonly port: number;
   readonly spool: string;
+  /** Port of metrics and readiness, at 127.0.0.1. */
+  readonly monitoring: number;
   /** IP address. */
   readonly host: string;
   readonly #root: string;
   readonly #ordinal: number;
   readonly #lives: Life[] = [];
 
-  private constructor(root: string, port: number, ordinal = 0) {
+  private constructor(root: string, port: number, monitoring: number, ordinal = 0) {
+    this.monitoring = monitoring;
     this.#root = root;
     this.#ordinal = ordinal;
     this.spool = join(root, ordinal === 0 ? 'spool' : `spool-${ordinal}`);
@@ -108,7 +111,7 @@ export class RelayProcess implements AsyncDisposable {
     const root = await mkdtemp(join(tmpdir(), 'relay-'));
     const [port = 0, monitoring = 0] = await freePorts(2);
     await writeManifests(join(root, 'config'), { port, monitoring }, destinationPort, delivery);
-    const relay = new RelayProcess(root, port);
+    const relay = new RelayProcess(root, port, monitoring);
     await relay.run(wrap);
     return relay;
   }
@@ -126,7 +129,7 @@ export class RelayProcess implements AsyncDisposable {
     const [port = 0, monitoring = 0] = await freePorts(2);
     const peers = { socket: join(root, 'admin-{ordinal}.sock') };
     await writeManifests(join(root, 'config'), { port, monitoring }, destinationPort, {}, { count, peers });
-    const replicas = Array.from({ length: count }, (_, ordinal) => new RelayProcess(root, port, ordinal));
+    const replicas = Array.from({ length: count }, (_, ordinal) => new RelayProcess(root, port, monitoring, ordinal));
     await Promise.all(replicas.map((replica) => replica.run(wrap)));
     return replicas;
   }
