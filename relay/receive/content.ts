@@ -1,14 +1,15 @@
 /**
- * Turns what a client sends after DATA into what is stored: line ends made CRLF, the header judged and completed
+ * Turns what a client sends after DATA into what is stored: line ends made CRLF and long lines broken, the header judged and completed
  * (RFC 6409 8), the body passed on as it came, and what signing needs to know computed on the way.
  */
 import { isAscii } from 'node:buffer';
 import { BodyHash } from '../sign/body-hash.ts';
 import { type HeaderField, parseHeader } from './header.ts';
 import { LineEnds } from './line-ends.ts';
+import { LongLines } from './long-lines.ts';
 import { originatorsOf } from './originators.ts';
 import { HEADER, signingDomain, tooLarge } from './policies.ts';
-import { judge, type Rejection, type Verdict } from './policy.ts';
+import { judge, type Rejection, reject, type Verdict } from './policy.ts';
 import { formatDate, receivedField } from './received.ts';
 import type { SessionFacts } from './session.ts';
 
@@ -41,26 +42,27 @@ const BLANK_LINE = Buffer.from('\r\n\r\n');
 const NOTHING = Buffer.alloc(0);
 /** Bcc tells recipients of each other (RFC 5322 3.6.3); Return-Path is the last server's to write (RFC 5321 4.4). */
 const REMOVED = new Set(['bcc', 'resent-bcc', 'return-path']);
-const HEADER_TOO_LARGE: Rejection = {
-  code: 552,
-  enhanced: '5.3.4',
-  reason: 'header_too_large',
-  text: `the header is larger than the ${LARGEST_HEADER_BYTES} bytes allowed`,
-};
+const HEADER_TOO_LARGE = reject(
+  552,
+  '5.3.4',
+  'header_too_large',
+  `the header is larger than the ${LARGEST_HEADER_BYTES} bytes allowed`,
+);
 /**
  * Mail holds no NUL (RFC 5321 4.5.2 with RFC 2045 2.7 and 2.8; only BINARYMIME may, which is not offered). Some servers
  * drop it, and would then see CRLF.CRLF in CRLF, NUL, dot, CRLF: the end of the message, and commands after it.
  */
-const HAS_NUL: Rejection = {
-  code: 550,
-  enhanced: '5.6.0',
-  reason: 'nul_in_message',
-  text: 'the message holds a NUL byte, which mail may not: encode it as base64',
-};
+const HAS_NUL = reject(
+  550,
+  '5.6.0',
+  'nul_in_message',
+  'the message holds a NUL byte, which mail may not: encode it as base64',
+);
 
 export class ContentReader {
   readonly #options: ContentOptions;
   readonly #lineEnds = new LineEnds();
+  readonly #longLines = new LongLines();
   /** The header while it is incomplete: the first `#held` bytes. */
   #header: Buffer | undefined = NOTHING;
   #held = 0;
@@ -102,7 +104,7 @@ export class ContentReader {
       this.#verdict = HAS_NUL;
       return undefined;
     }
-    return this.#take(this.#lineEnds.push(chunk));
+    return this.#take(this.#longLines.push(this.#lineEnds.push(chunk)));
   }
 
   /** The message is complete. Call it once. */

@@ -1,5 +1,6 @@
 /** Messages on their way to the spool, and what becomes of those that do not arrive there. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
@@ -170,6 +171,40 @@ test('a message of the very size that is allowed is taken', async () => {
   assert.match(await client.content(HEADER + body), /^250 /);
   await client.play(BEGUN);
   assert.match(await client.content(`${HEADER}x${body}`), /^552 5\.3\.4 /);
+});
+
+test('a header of 256 KiB is the largest one', async () => {
+  await using relay = await Receiving.start();
+  relay.limits({ messageSizeBytes: 10_000_000 });
+  await using client = await relay.session('local');
+  const field = `X-Long: ${'x'.repeat(988)}\r\n`;
+  const header = (bytes: number) => {
+    const fields = HEADER.slice(0, -2) + field.repeat(Math.floor((bytes - HEADER.length) / field.length));
+    return `${fields}Y:${'y'.repeat(bytes - fields.length - 4)}\r\n\r\n`;
+  };
+  await client.play(BEGUN);
+  // Without the blank line.
+  assert.match(await client.content(`${header(256 * 1024 + 3)}x\r\n`), /^552 5\.3\.4 the header /);
+  await nothingIsKept(relay);
+  await client.play(BEGUN);
+  assert.match(await client.content(`${header(256 * 1024)}x\r\n`), /^250 /);
+});
+
+test('lines that are too long are broken before the message is signed, in the header and in the body', async () => {
+  await using relay = await Receiving.start();
+  await using client = await relay.session('local');
+  await client.play(BEGUN);
+  const long = 'x'.repeat(1_500);
+  assert.match(await client.content(`Subject: ${long}\r\nFrom: app@signed.test\r\n\r\n${long}\r\nnext\r\n`), /^250 /);
+  const content = relay.content();
+  assert.ok(content.split('\r\n').every((line) => line.length <= 998));
+  assert.ok(content.includes(`\r\nSubject: ${'x'.repeat(989)}\r\n ${'x'.repeat(511)}\r\n`));
+  assert.ok(content.endsWith(`\r\n${'x'.repeat(998)}\r\n ${'x'.repeat(502)}\r\nnext\r\n`));
+  // What is signed is what was stored.
+  const event = relay.messageEvents.at(-1);
+  const body = content.slice(content.indexOf('\r\n\r\n') + 4);
+  const hash = createHash('sha256').update(body).digest('base64');
+  assert.equal(event?.event === 'received' && event.envelope.bodyHash, hash);
 });
 
 test('a message that does not end is cut', async () => {
