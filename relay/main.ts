@@ -1,29 +1,29 @@
 /** A relay replica: what is wired to what, and in which order it starts and stops. */
-import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
 import packageJson from '../package.json' with { type: 'json' };
 import { Actions } from './admin/actions.ts';
-import { type NetworkFace, serveAdmin } from './admin/faces.ts';
+import { serveAdmin } from './admin/faces.ts';
 import { adminRoutes } from './admin/routes.ts';
-import type { ReplicaStatus } from './admin/status.ts';
-import type { SettingsDocument } from './config/documents.ts';
+import { replicaStatus } from './admin/status.ts';
 import { openConfig } from './config/live-config.ts';
 import { createDeliverer } from './deliver/create-deliverer.ts';
 import { createDns } from './deliver/dns.ts';
 import { Message } from './deliver/message.ts';
 import { hasNullMx } from './deliver/mx.ts';
 import { createRouter } from './deliver/router.ts';
-import { TIMEOUTS, type Timeouts } from './deliver/timeouts.ts';
+import { TIMEOUTS } from './deliver/timeouts.ts';
+import { bySockets } from './handover/client.ts';
 import { handoverRoutes } from './handover/peer.ts';
 import { Source } from './handover/source.ts';
-import type { OnStep } from './handover/steps.ts';
+import { letHeapGrow } from './heap.ts';
+import { both } from './observe/both.ts';
 import type { Observer } from './observe/events.ts';
 import { monitoringHandler } from './observe/http.ts';
 import { createLog } from './observe/log.ts';
 import { createMetrics } from './observe/metrics.ts';
 import { serveMonitoring } from './observe/monitoring.ts';
+import type { RelayOptions } from './options.ts';
 import { Accepting } from './receive/accepting.ts';
 import { Quotas } from './receive/quotas.ts';
 import { createReceiver } from './receive/receiver.ts';
@@ -31,42 +31,15 @@ import { createDsn } from './report/create-dsn.ts';
 import { createSigner } from './sign/dkim.ts';
 import { openSpool } from './spool/open.ts';
 import type { IntakeBounds } from './spool/spool.ts';
-
-export interface RelayOptions {
-  readonly configFolder: string;
-  readonly spoolFolder: string;
-  readonly ordinal: number;
-  /** Address that listeners bind which are not inherited. */
-  readonly listenAddress?: string;
-  /** Listener name to inherited file descriptors of one socket, see receive/accepting.ts. */
-  readonly inherit: ReadonlyMap<string, readonly number[]>;
-  readonly adminSocket: string;
-  /** Where the admin API is served under TLS too, by tokens. */
-  readonly adminNetwork?: NetworkFace;
-  /** Address to serve monitoring at, and what is added to the port that the config names. */
-  readonly monitoring: { readonly host: string; readonly offset: number };
-  /** Stop as on SIGTERM when the IPC channel to the supervisor closes. */
-  readonly supervised: boolean;
-  /** Milliseconds since 1970. */
-  readonly now?: () => number;
-  /** How long destinations are waited for. */
-  readonly timeouts?: Timeouts;
-  /** Told after each step of a hand-over. */
-  readonly onHandoverStep?: OnStep;
-}
+import { stopRequest } from './stop-request.ts';
 
 /** Within the 15 s that a supervisor waits before it kills; a kill would lose nothing but what was in hand. */
 const GRACE_MS = 10_000;
 /** A predecessor may still be finishing what it has in hand. */
 const LOCK_WAIT_MS = 15_000;
 const NULL_MX_WAIT_MS = 2_000;
-
-/**
- * How much what is outside of the nursery may grow before all of the heap is collected. By itself V8 allows a heap of
- * 20 MiB some 8 MiB, and counts bodies of messages in: it then collects at every 90th message of 100 KiB, which takes a
- * quarter of the CPU time, for 3 MiB of garbage. The peak of memory was the same with either.
- */
-const HEAP_GROWTH = '--heap-growing-percent=200';
+/** Configs of operators that do not know of bounds yet. */
+const UNBOUNDED: IntakeBounds = { minFreeBytes: 0, maxMessages: Number.POSITIVE_INFINITY };
 
 /**
  * Runs until SIGTERM, SIGINT, or the end of a supervisor. Resolves when everything is closed. Where it cannot start, or
@@ -84,7 +57,7 @@ export async function runRelay(options: RelayOptions): Promise<void> {
 }
 
 async function run(options: RelayOptions, log: Observer): Promise<void> {
-  setFlagsFromString(HEAP_GROWTH);
+  letHeapGrow();
   const { ordinal, now = Date.now, timeouts = TIMEOUTS } = options;
   const stopped = stopRequest(options.supervised);
   await mkdir(options.spoolFolder, { recursive: true, mode: 0o700 });
@@ -101,7 +74,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     now,
   });
   const config = await openConfig(options.configFolder, options.spoolFolder, log);
-  const bound = () => spool.bound(intakeBounds(config.current().settings));
+  const bound = () => spool.bound(config.current().settings.queue ?? UNBOUNDED);
   bound();
   config.onChange(bound);
   const metrics = createMetrics(spool, now);
@@ -137,46 +110,17 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   const onStep = options.onHandoverStep ?? (() => undefined);
   const handover = new Source({
     ...{ ordinal, config, spool, deliverer, observer, onStep },
-    transport: (peer) => {
-      const socket = config.current().peers?.socket;
-      return socket === undefined ? undefined : { socketPath: socket.replace('{ordinal}', String(peer)) };
-    },
+    transport: bySockets(config),
   });
 
-  let stopping = false;
-  let listening = false;
-  const status = async (): Promise<ReplicaStatus> => {
-    const current = config.current();
-    const { hindrance } = spool.health();
-    // No reason to be unready: an unready pod holds up every rollout, here for as long as its mail waits. Clients are
-    // kept off by the greeting, 421, and by the operator, which decides whom they are sent to.
-    const draining = ordinal >= current.replicas;
-    const reasons = [
-      ...(listening ? [] : ['not listening yet']),
-      ...(stopping ? ['stopping'] : []),
-      // A full queue is no reason: its clients are told 452, and it is emptied by itself.
-      ...(hindrance === undefined || hindrance.kind === 'full' ? [] : [hindrance.problem]),
-      ...(monitoring.problem === undefined ? [] : [monitoring.problem]),
-    ];
-    return {
-      ordinal,
-      version: packageJson.version,
-      configHash: current.hash,
-      rejected: [...current.rejected],
-      ready: reasons.length === 0,
-      draining,
-      queue: await spool.stats(),
-      ...(handover.problem !== undefined && { handover: { problem: handover.problem } }),
-      reasons,
-    };
-  };
-  const handler = monitoringHandler(metrics, status);
+  const phase = { listening: false, stopping: false };
+  const status = () => replicaStatus({ ordinal, config, spool, handover, monitoring, phase });
   const monitoring = serveMonitoring({
     host: options.monitoring.host,
     // Replicas that share a machine need a port each.
     port: () => config.current().settings.monitoring.port + options.monitoring.offset,
     onChange: (listener) => config.onChange(listener),
-    handler,
+    handler: monitoringHandler(metrics, status),
     observer: log,
   });
   const takes = () => ordinal < config.current().replicas;
@@ -203,7 +147,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   await deliverer.start();
   const accepting = new Accepting({ ...options, config, receiver, observer: log });
   await accepting.start();
-  listening = true;
+  phase.listening = true;
   handover.start();
   log.log('info', 'relay started', {
     version: packageJson.version,
@@ -212,7 +156,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   });
 
   const reason = await stopped;
-  stopping = true;
+  phase.stopping = true;
   log.log('info', 'relay stops: finishing what is in hand', { reason });
   await accepting.stop();
   await Promise.all([receiver.stop(GRACE_MS), deliverer.stop(GRACE_MS), handover.stop()]);
@@ -223,25 +167,3 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   // The channel to the supervisor would keep the process alive.
   if (process.connected) process.disconnect?.();
 }
-
-const intakeBounds = ({ queue }: SettingsDocument): IntakeBounds =>
-  queue ?? { minFreeBytes: 0, maxMessages: Number.POSITIVE_INFINITY };
-
-/** Resolves with the reason to stop. */
-async function stopRequest(supervised: boolean): Promise<string> {
-  const requests = [once(process, 'SIGTERM').then(() => 'SIGTERM'), once(process, 'SIGINT').then(() => 'SIGINT')];
-  if (supervised) requests.push(once(process, 'disconnect').then(() => 'the supervisor is gone'));
-  return Promise.race(requests);
-}
-
-const both = (log: Observer, metrics: Observer): Observer => ({
-  message(event) {
-    log.message(event);
-    metrics.message(event);
-  },
-  session(event) {
-    log.session(event);
-    metrics.session(event);
-  },
-  log: log.log,
-});

@@ -1,5 +1,8 @@
 /** What a replica says of itself, to the CLI and to its supervisor. */
 import Type from 'typebox';
+import packageJson from '../../package.json' with { type: 'json' };
+import type { ConfigSource } from '../config/config.ts';
+import type { Spool } from '../spool/spool.ts';
 
 export const ReplicaStatus = Type.Object({
   ordinal: Type.Integer({ minimum: 0 }),
@@ -24,3 +27,45 @@ export const ReplicaStatus = Type.Object({
   reasons: Type.Array(Type.String()),
 });
 export type ReplicaStatus = Type.Static<typeof ReplicaStatus>;
+
+export interface StatusParts {
+  readonly ordinal: number;
+  readonly config: Pick<ConfigSource, 'current'>;
+  readonly spool: Pick<Spool, 'health' | 'stats'>;
+  /** Why it does not do its work; undefined: it does. */
+  readonly handover: { readonly problem: string | undefined };
+  readonly monitoring: { readonly problem: string | undefined };
+  readonly phase: { readonly listening: boolean; readonly stopping: boolean };
+}
+
+export async function replicaStatus(parts: StatusParts): Promise<ReplicaStatus> {
+  const { ordinal, spool, handover } = parts;
+  const { hash, replicas, rejected } = parts.config.current();
+  const reasons = unreadiness(parts);
+  return {
+    ordinal,
+    version: packageJson.version,
+    configHash: hash,
+    rejected: [...rejected],
+    ready: reasons.length === 0,
+    draining: ordinal >= replicas,
+    queue: await spool.stats(),
+    ...(handover.problem !== undefined && { handover: { problem: handover.problem } }),
+    reasons,
+  };
+}
+
+/**
+ * A drain is no reason to be unready: an unready pod holds up every rollout, here for as long as its mail waits. Clients
+ * are kept off by the greeting, 421, and by the operator, which decides whom they are sent to.
+ */
+function unreadiness({ spool, monitoring, phase }: StatusParts): string[] {
+  const { hindrance } = spool.health();
+  return [
+    ...(phase.listening ? [] : ['not listening yet']),
+    ...(phase.stopping ? ['stopping'] : []),
+    // A full queue is no reason either: its clients are told 452, and it is emptied by itself.
+    ...(hindrance === undefined || hindrance.kind === 'full' ? [] : [hindrance.problem]),
+    ...(monitoring.problem === undefined ? [] : [monitoring.problem]),
+  ];
+}

@@ -4,10 +4,19 @@ import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import Schema from 'typebox/schema';
+import type { ConfigSource } from '../config/config.ts';
 import { AdoptAnswer, type encode, PeerAnswer } from './protocol.ts';
 
 /** How the replica of an ordinal is reached; undefined when the config does not tell. */
 export type Transport = (ordinal: number) => RequestOptions | undefined;
+
+/** Of replicas on one machine: by the sockets that the config names. */
+export const bySockets =
+  (config: Pick<ConfigSource, 'current'>): Transport =>
+  (ordinal) => {
+    const socket = config.current().peers?.socket;
+    return socket === undefined ? undefined : { socketPath: socket.replace('{ordinal}', String(ordinal)) };
+  };
 
 /** It did not answer, or not as it should: what it was asked to do may have been done. */
 export class PeerUnreachable extends Error {

@@ -1,0 +1,27 @@
+/** What a relay replica is started with. */
+import type { NetworkFace } from './admin/faces.ts';
+import type { Timeouts } from './deliver/timeouts.ts';
+import type { OnStep } from './handover/steps.ts';
+
+export interface RelayOptions {
+  readonly configFolder: string;
+  readonly spoolFolder: string;
+  readonly ordinal: number;
+  /** Address that listeners bind which are not inherited. */
+  readonly listenAddress?: string;
+  /** Listener name to inherited file descriptors of one socket, see receive/accepting.ts. */
+  readonly inherit: ReadonlyMap<string, readonly number[]>;
+  readonly adminSocket: string;
+  /** Where the admin API is served under TLS too, by tokens. */
+  readonly adminNetwork?: NetworkFace;
+  /** Address to serve monitoring at, and what is added to the port that the config names. */
+  readonly monitoring: { readonly host: string; readonly offset: number };
+  /** Stop as on SIGTERM when the IPC channel to the supervisor closes. */
+  readonly supervised: boolean;
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
+  /** How long destinations are waited for. */
+  readonly timeouts?: Timeouts;
+  /** Told after each step of a hand-over. */
+  readonly onHandoverStep?: OnStep;
+}
