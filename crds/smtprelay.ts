@@ -118,6 +118,10 @@ const delivery = common.section('How mail leaves.', {
     }),
     expireAfter: common.duration('How long delivery is tried before the mail bounces.', '120h'),
   }),
+  suspended: Type.Boolean({
+    description: 'Take mail and keep it: nothing leaves for now, and nothing bounces for having waited.',
+    default: false,
+  }),
 });
 
 export const SmtpRelaySpec = Type.Object(

@@ -358,6 +358,7 @@ describe('defaults', () => {
         routes: [],
         direct: { resolvers: [], port: 25 },
         retry: { schedule: ['5m', '15m', '30m', '1h', '2h'], expireAfter: '1m' },
+        suspended: false,
       },
       limits: {
         messageSize: '50Mi',

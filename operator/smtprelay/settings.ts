@@ -34,11 +34,17 @@ export function settingsDocument({ metadata, spec }: SmtpRelay): SettingsDocumen
   };
 }
 
-const deliverySettings = ({ routes, direct, retry }: SmtpRelaySpec['delivery']): SettingsDocument['delivery'] => ({
+const deliverySettings = ({
+  routes,
+  direct,
+  retry,
+  suspended,
+}: SmtpRelaySpec['delivery']): SettingsDocument['delivery'] => ({
   routes: routes.map(({ match, smarthosts }) => ({
     domains: match.domains.map((domain) => domain.toLowerCase()),
     smarthosts: smarthosts.map(({ host, port, tls }) => ({ host, port, tls: tls.mode })),
   })),
   direct,
   retry: { scheduleMs: retry.schedule.map(durationMs), expireAfterMs: durationMs(retry.expireAfter) },
+  ...(suspended && { suspended }),
 });

@@ -84,6 +84,8 @@ export const SettingsDocument = Type.Object({
     routes: Type.Array(RouteSettings),
     direct: Type.Object({ resolvers: Type.Array(Type.String()), port: portNumber }),
     retry: Type.Object({ scheduleMs: Type.Array(ms(), { minItems: 1 }), expireAfterMs: ms(1) }),
+    /** True: nothing leaves; what is taken is kept. */
+    suspended: Type.Optional(Type.Boolean()),
   }),
   limits: Type.Object({
     messageSizeBytes: Type.Integer({ minimum: 1 }),

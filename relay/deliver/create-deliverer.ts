@@ -70,6 +70,7 @@ export function createDeliverer({
     {
       spool,
       observer,
+      suspended: () => config.current().settings.delivery.suspended === true,
       followClock: () => steps.follow(),
       now,
       deliver: (held) => deliver(context, held),
@@ -78,6 +79,7 @@ export function createDeliverer({
     limits,
   );
 
+  const unsubscribe = config.onChange(() => scheduler.resume());
   return {
     start: () => scheduler.sweep(),
     enqueue: (accepted) => scheduler.add(accepted),
@@ -86,6 +88,7 @@ export function createDeliverer({
     wakeAt: (dueMs) => scheduler.wakeAt(dueMs),
     withdraw: (selections) => scheduler.withdraw(selections),
     async stop(graceMs) {
+      unsubscribe();
       const ended = scheduler.stop();
       await within(graceMs, ended);
       // A final dot without an answer may or may not have been taken: nothing is recorded, and the message is sent

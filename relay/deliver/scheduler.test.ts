@@ -29,6 +29,7 @@ class Stage implements Disposable {
   readonly #changed = new EventEmitter();
   #id = 0;
   nowMs = 1_000;
+  suspended = false;
   /** Times the spool was asked for lanes. */
   asked = 0;
 
@@ -47,6 +48,7 @@ class Stage implements Disposable {
           },
         },
         observer: { log: (_level, message) => assert.fail(message) },
+        suspended: () => this.suspended,
         followClock: async () => undefined,
         now: () => this.nowMs,
         message: (of) =>
@@ -292,4 +294,22 @@ test('a destination from which all is withdrawn leaves its room to what waits in
   stage.end(running);
   await stage.begunAre(2);
   assert.equal(stage.begun.at(-1)?.id, overflowed.id);
+});
+
+test('while delivery is suspended nothing begins; afterwards all of it does, from memory and from the spool', async () => {
+  using stage = new Stage({ destinationDeliveries: 2, perDestination: 1 });
+  stage.suspended = true;
+  for (let i = 0; i < 5; i += 1) stage.add('dest.test');
+  stage.store('dest.test');
+  await stage.scheduler.sweep();
+  stage.scheduler.resume();
+  assert.deepEqual([stage.begun.length, stage.asked], [0, 0], 'nor is the spool asked');
+  stage.suspended = false;
+  stage.scheduler.resume();
+  for (let count = 1; count <= 6; count += 1) {
+    await stage.begunAre(count);
+    const last = stage.begun.at(-1);
+    assert(last);
+    stage.end(last);
+  }
 });

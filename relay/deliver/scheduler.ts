@@ -36,6 +36,8 @@ export const SCHEDULER_LIMITS: SchedulerLimits = {
 export interface SchedulerContext {
   readonly spool: Pick<Spool, 'lanes' | 'due' | 'park'>;
   readonly observer: Pick<Observer, 'log'>;
+  /** True: nothing is begun, and nobody looks into the spool; see resume. */
+  readonly suspended: () => boolean;
   /** Called before the spool is asked for what is due. */
   readonly followClock: () => Promise<void>;
   /** Milliseconds since 1970. */
@@ -74,6 +76,8 @@ export class Scheduler {
   #overflowing = new Set<string>();
   #sweep: Promise<void> | undefined;
   #sweepAgain = false;
+  /** Something may have been left undone because delivery was suspended. */
+  #asleep = false;
   #timer: NodeJS.Timeout | undefined;
   #timerMs = Number.POSITIVE_INFINITY;
 
@@ -97,6 +101,14 @@ export class Scheduler {
     }
     for (const delivery of deliveries) this.#enqueue(this.#inHand.hold(delivery, content));
     this.#pump();
+  }
+
+  /** To be called when delivery may no longer be suspended. */
+  resume(): void {
+    if (!this.#asleep || this.#isSuspended()) return;
+    this.#asleep = false;
+    this.#pump();
+    void this.sweep();
   }
 
   /** Looks into the spool for what is due now. Resolves when it has looked; never rejects. */
@@ -179,7 +191,14 @@ export class Scheduler {
     }
   }
 
+  #isSuspended(): boolean {
+    const suspended = this.#context.suspended();
+    if (suspended) this.#asleep = true;
+    return suspended;
+  }
+
   async #sweepOnce(nowMs: number): Promise<void> {
+    if (this.#isSuspended()) return;
     this.#overflowing = new Set();
     const { due, nextMs } = await this.#lanes(nowMs);
     let wakeMs = nextMs;
@@ -271,6 +290,7 @@ export class Scheduler {
 
   /** Destinations that hang may use up all attempts; one that has none yet can still begin, so it is not held up. */
   #next(): DestinationQueue<Held> | undefined {
+    if (this.#isSuspended()) return undefined;
     const { attempts } = this.#limits;
     const [idle] = this.#idle;
     if (idle && this.#running.size < 2 * attempts) {

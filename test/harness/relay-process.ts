@@ -280,6 +280,7 @@ async function writeManifests(
       ],
       direct: { resolvers: [], port: 25 },
       retry: { schedule: ['1s'], expireAfter: '10m' },
+      suspended: false,
       ...delivery,
     },
     monitoring: { port: monitoring },
