@@ -10,8 +10,6 @@ interface Counted {
   /** Largest first. */
   readonly counts: readonly Count[];
   readonly recipients: number;
-  /** Rows that the replicas left out. */
-  readonly more: number;
   readonly unreachable: readonly Silent[];
 }
 
@@ -19,10 +17,8 @@ export async function countQueues(state: string): Promise<Counted> {
   const asked = await askAll(state, queueCounts);
   const sums = new Map<string, Count>();
   let recipients = 0;
-  let more = 0;
   for (const { answer } of asked) {
     recipients += answer?.recipients ?? 0;
-    more += answer?.more ?? 0;
     for (const count of answer?.counts ?? []) {
       const key = `${count.destination}\n${count.reason}`;
       const sum = sums.get(key);
@@ -34,17 +30,18 @@ export async function countQueues(state: string): Promise<Counted> {
     }
   }
   const counts = [...sums.values()].sort((a, b) => b.recipients - a.recipients);
-  return { counts, recipients, more, unreachable: silentOf(asked) };
+  return { counts, recipients, unreachable: silentOf(asked) };
 }
 
-export function countsText({ counts, recipients, more }: Counted): string {
-  if (counts.length === 0) return 'No message is queued.';
+export function countsText({ counts, recipients }: Pick<Counted, 'counts' | 'recipients'>): string {
+  if (recipients === 0) return 'No message is queued.';
   const rows = counts.map(({ destination, reason, recipients: waiting, held }) => [
     String(waiting),
     held > 0 ? String(held) : '',
     destination,
     reason || 'not tried yet',
   ]);
-  const rest = more > 0 ? `\nand ${more} smaller rows` : '';
-  return `${table(['RECIPIENTS', 'HELD', 'DESTINATION', 'LAST REPLY'], rows)}${rest}\n${recipients} in all`;
+  const others = recipients - counts.reduce((sum, count) => sum + count.recipients, 0);
+  const rest = others > 0 ? `${others} at smaller destinations\n` : '';
+  return `${table(['RECIPIENTS', 'HELD', 'DESTINATION', 'LAST REPLY'], rows)}\n${rest}${recipients} in all`;
 }

@@ -1,6 +1,6 @@
 /** The routes that look into the queue, and those that act on it. */
 import { type QueueFilter, stateOf } from '../spool/filter.ts';
-import type { QueueCount, QueuedMessage, QueuePage, Spool } from '../spool/spool.ts';
+import type { QueueCounts, QueuedMessage, QueuePage, Spool } from '../spool/spool.ts';
 import { ACTIONS, type Action, type Actions } from './actions.ts';
 import { Problem, type Route, route } from './route.ts';
 import {
@@ -67,9 +67,8 @@ export function queueRoutes(options: QueueRoutesOptions): readonly Route[] {
       summary: 'Recipients that wait, by destination and last reply',
       answer: Counts,
       handle: async () => {
-        const all = [...(await counts())].sort((a, b) => b.recipients - a.recipients);
-        const recipients = all.reduce((sum, count) => sum + count.recipients, 0);
-        return { recipients, counts: all.slice(0, COUNTED_ROWS), more: Math.max(0, all.length - COUNTED_ROWS) };
+        const { recipients, rows } = await counts();
+        return { recipients, counts: rows.slice(0, COUNTED_ROWS) };
       },
     }),
     ...ACTIONS.map((action) => actionRoute(action, options)),
@@ -151,8 +150,8 @@ async function look(
 }
 
 /** Whoever asks while an answer is made gets the same one: to count a million rows is work of seconds. */
-function shared(count: () => Promise<readonly QueueCount[]>): () => Promise<readonly QueueCount[]> {
-  let counting: Promise<readonly QueueCount[]> | undefined;
+function shared(count: () => Promise<QueueCounts>): () => Promise<QueueCounts> {
+  let counting: Promise<QueueCounts> | undefined;
   return () => {
     counting ??= count().finally(() => {
       counting = undefined;

@@ -119,7 +119,7 @@ export const ActionResult = Type.Object({
 export type ActionResult = Static<typeof ActionResult>;
 
 export const Counts = Type.Object({
-  recipients: Type.Integer(),
+  recipients: Type.Integer({ description: 'all that wait, also those in rows that are left out' }),
   counts: Type.Array(
     Type.Object({
       destination: Type.String(),
@@ -127,9 +127,8 @@ export const Counts = Type.Object({
       recipients: Type.Integer(),
       held: Type.Integer({ description: 'those of them that are on hold' }),
     }),
-    { description: 'largest first' },
+    { description: 'largest first; of very many destinations the largest, and those roughly' },
   ),
-  more: Type.Integer({ description: 'rows that are left out' }),
 });
 export type Counts = Static<typeof Counts>;
 

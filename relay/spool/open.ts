@@ -18,7 +18,7 @@ import {
   type Lane,
   type NewDelivery,
   type Outcome,
-  type QueueCount,
+  type QueueCounts,
   type QueuedDelivery,
   type QueuedMessage,
   type QueuePage,
@@ -33,6 +33,7 @@ import {
 } from './spool.ts';
 import { type Log, RESERVED_IDS } from './storage.ts';
 import { bufferOver, newMessage } from './stored-form.ts';
+import { Tally } from './tally.ts';
 import { CommitInDoubt, WriterThread } from './thread.ts';
 import { ThreadMoves } from './thread-moves.ts';
 
@@ -195,20 +196,14 @@ class ThreadedSpool implements Spool {
     return nextId === undefined ? page : { ...page, next: formatQueueId(this.spoolId, nextId) };
   }
 
-  async counts(): Promise<readonly QueueCount[]> {
-    const sums = new Map<string, { destination: string; reason: string; recipients: number; held: number }>();
+  async counts(): Promise<QueueCounts> {
+    const tally = new Tally();
     for (let afterId: number | undefined = 0; afterId !== undefined; ) {
       const { counts, nextId }: Answers['counts'] = await this.#thread.request<'counts'>({ kind: 'counts', afterId });
-      for (const { destination, reason, recipients, held } of counts) {
-        const key = `${destination}\n${reason}`;
-        const sum = sums.get(key) ?? { destination, reason, recipients: 0, held: 0 };
-        sums.set(key, sum);
-        sum.recipients += recipients;
-        sum.held += held;
-      }
+      tally.add(counts);
       afterId = nextId;
     }
-    return [...sums.values()];
+    return tally.counts();
   }
 
   async steer(action: Steering, selections: readonly Selection[]): Promise<readonly Steered[]> {

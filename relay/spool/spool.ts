@@ -129,6 +129,13 @@ export interface QueueCount {
   readonly held: number;
 }
 
+export interface QueueCounts {
+  /** All that wait. */
+  readonly recipients: number;
+  /** Largest first. Of very many rows the small ones are left out, and others may be a little larger than they say. */
+  readonly rows: readonly QueueCount[];
+}
+
 /** A message, or what it has for some destinations. */
 export interface Selection {
   readonly queueId: string;
@@ -213,7 +220,7 @@ export interface Spool {
   show(queueId: string): Promise<QueuedMessage | undefined>;
   /** Looks on from where a page ended, through a bounded number of messages. */
   search(filter: QueueFilter, after: string | undefined, limit: number): Promise<QueuePage>;
-  counts(): Promise<readonly QueueCount[]>;
+  counts(): Promise<QueueCounts>;
   /**
    * Of each selection: how many deliveries it has here (none: it is not in the queue), and how many changed. What moves
    * to another spool is left as it is.

@@ -247,7 +247,7 @@ test('counts tell recipients by destination and codes of the last reply, and how
   await accept(spool, ['ann@one.test', 'bob@two.test']);
   await deferred(spool, refused('c@one.test', 'busy'));
   await spool.steer('hold', only(await deferred(spool, refused('d@one.test', 'greylisted'))));
-  const counts = [...(await spool.counts())].sort((a, b) =>
+  const counts = [...(await spool.counts()).rows].sort((a, b) =>
     `${a.destination} ${a.reason}` < `${b.destination} ${b.reason}` ? -1 : 1,
   );
   assert.deepEqual(counts, [
