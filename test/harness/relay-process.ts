@@ -110,7 +110,7 @@ export class RelayProcess implements AsyncDisposable {
   ): Promise<RelayProcess> {
     const root = await mkdtemp(join(tmpdir(), 'relay-'));
     const [port = 0, monitoring = 0] = await freePorts(2);
-    await writeManifests(join(root, 'config'), { port, monitoring }, destinationPort, delivery);
+    await writeRelayConfig(join(root, 'config'), { port, monitoring }, destinationPort, delivery);
     const relay = new RelayProcess(root, port, monitoring);
     await relay.run(wrap);
     return relay;
@@ -128,7 +128,7 @@ export class RelayProcess implements AsyncDisposable {
     const root = await mkdtemp(join(tmpdir(), 'relay-'));
     const [port = 0, monitoring = 0] = await freePorts(2);
     const peers = { socket: join(root, 'admin-{ordinal}.sock') };
-    await writeManifests(join(root, 'config'), { port, monitoring }, destinationPort, {}, { count, peers });
+    await writeRelayConfig(join(root, 'config'), { port, monitoring }, destinationPort, {}, { count, peers });
     const replicas = Array.from({ length: count }, (_, ordinal) => new RelayProcess(root, port, monitoring, ordinal));
     await Promise.all(replicas.map((replica) => replica.run(wrap)));
     return replicas;
@@ -247,11 +247,11 @@ export class RelayProcess implements AsyncDisposable {
 }
 
 /** The config folder as the operator writes it. */
-async function writeManifests(
+export async function writeRelayConfig(
   folder: string,
   { port, monitoring }: { readonly port: number; readonly monitoring: number },
   destinationPort: number,
-  delivery: Partial<SmtpRelaySpec['delivery']>,
+  delivery: Partial<SmtpRelaySpec['delivery']> = {},
   group: { readonly count: number; readonly peers?: { readonly socket: string } } = { count: 1 },
 ): Promise<void> {
   const domain = manifests.domain('example-test');
