@@ -144,7 +144,8 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     log: log.log,
   });
 
-  await deliverer.start();
+  // Not waited for: a long queue must not keep new mail out.
+  void deliverer.start();
   const accepting = new Accepting({ ...options, config, receiver, observer: log });
   await accepting.start();
   phase.listening = true;

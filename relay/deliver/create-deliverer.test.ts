@@ -411,7 +411,15 @@ test('a destination that hangs holds up nobody else, and has no more than its co
 test('what does not fit in memory waits in the spool and goes in its turn', async () => {
   await using destination = await Destination.start();
   await using bench = await Bench.start(everything(smarthost(destination.port)), {
-    limits: { perDestination: 2, attempts: 2, deliveries: 5, destinationDeliveries: 3, bytes: 200 },
+    limits: {
+      perDestination: 2,
+      attempts: 2,
+      deliveries: 5,
+      destinationDeliveries: 3,
+      bytes: 200,
+      destinationTaken: 3,
+      taken: 5,
+    },
   });
   for (let i = 0; i < 40; i += 1) await bench.send([`r${i}@dest.test`]);
   const messages = await destination.received(40);

@@ -1,7 +1,7 @@
 /** Deliveries of one destination that wait in memory; their senders take turns. */
 import type { Envelope } from '../spool/envelope.ts';
 
-/** Sender identity, as the spool's lanes have it. */
+/** Sender identity, as the spool has it. */
 export const senderOf = ({ user, network }: Envelope): string => user ?? network ?? '';
 
 export class DestinationQueue<Item extends { readonly delivery: { readonly envelope: Envelope } }> {
@@ -18,6 +18,12 @@ export class DestinationQueue<Item extends { readonly delivery: { readonly envel
 
   get waiting(): number {
     return this.#waiting;
+  }
+
+  /** Whose turn it is. */
+  get nextSender(): string | undefined {
+    const [next] = this.#senders.keys();
+    return next;
   }
 
   push(item: Item): void {

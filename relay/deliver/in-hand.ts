@@ -1,12 +1,13 @@
 /** What delivery holds in memory: deliveries that wait or are being tried, and the messages they share. */
 import type { Envelope } from '../spool/envelope.ts';
-import type { Content, Lane, QueuedDelivery } from '../spool/spool.ts';
-import { senderOf } from './destination-queue.ts';
+import type { Content, QueuedDelivery } from '../spool/spool.ts';
 import type { Message } from './message.ts';
 
 export interface Held {
   readonly delivery: QueuedDelivery;
   readonly message: Message;
+  /** Came with its content, and was never in the spool's index. */
+  readonly isNew: boolean;
 }
 
 interface Shared {
@@ -18,22 +19,26 @@ interface Shared {
 
 export type MakeMessage = (of: { queueId: string; envelope: Envelope; content?: Content }) => Message;
 
-const keyOf = ({ destination, sender }: Pick<Lane, 'destination' | 'sender'>): string => `${destination}\n${sender}`;
-
 export class InHand {
   readonly #makeMessage: MakeMessage;
   readonly #deliveries = new Set<number>();
   readonly #messages = new Map<string, Shared>();
-  readonly #lanes = new Map<string, number>();
+  #new = 0;
+  #taken = 0;
   #bytes = 0;
 
   constructor(makeMessage: MakeMessage) {
     this.#makeMessage = makeMessage;
   }
 
-  /** Deliveries. */
-  get size(): number {
-    return this.#deliveries.size;
+  /** Deliveries of new mail. */
+  get new(): number {
+    return this.#new;
+  }
+
+  /** Deliveries that were taken from the spool. */
+  get taken(): number {
+    return this.#taken;
   }
 
   /** Of content. */
@@ -43,10 +48,6 @@ export class InHand {
 
   has(delivery: number): boolean {
     return this.#deliveries.has(delivery);
-  }
-
-  ofLane(lane: Pick<Lane, 'destination' | 'sender'>): number {
-    return this.#lanes.get(keyOf(lane)) ?? 0;
   }
 
   /** @param content absent: it is read from the spool when it is needed */
@@ -63,22 +64,21 @@ export class InHand {
     }
     shared.deliveries += 1;
     this.#deliveries.add(delivery.id);
-    const lane = laneOf(delivery);
-    this.#lanes.set(lane, (this.#lanes.get(lane) ?? 0) + 1);
-    return { delivery, message: shared.message };
+    const isNew = content !== undefined;
+    if (isNew) this.#new += 1;
+    else this.#taken += 1;
+    return { delivery, message: shared.message, isNew };
   }
 
-  release({ delivery }: Held): void {
-    this.forgetContent(delivery);
-    this.#deliveries.delete(delivery.id);
-    const lane = laneOf(delivery);
-    const left = (this.#lanes.get(lane) ?? 1) - 1;
-    if (left > 0) this.#lanes.set(lane, left);
-    else this.#lanes.delete(lane);
+  release(held: Held): void {
+    this.#deliveries.delete(held.delivery.id);
+    this.keep(held);
   }
 
-  /** The delivery stays in hand and will not be tried again: it needs its message no more. */
-  forgetContent({ queueId }: QueuedDelivery): void {
+  /** The delivery stays in hand and will not be tried again: it takes no room any more. */
+  keep({ delivery: { queueId }, isNew }: Held): void {
+    if (isNew) this.#new -= 1;
+    else this.#taken -= 1;
     const shared = this.#messages.get(queueId);
     if (!shared) return;
     shared.deliveries -= 1;
@@ -90,6 +90,3 @@ export class InHand {
 
 export const bytesOf = (content: Content | undefined): number =>
   Buffer.isBuffer(content?.data) ? content.data.length : 0;
-
-const laneOf = ({ destination, envelope }: QueuedDelivery): string =>
-  keyOf({ destination, sender: senderOf(envelope) });

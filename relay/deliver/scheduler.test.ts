@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
 import { test } from 'node:test';
 import type { Envelope } from '../spool/envelope.ts';
-import type { Accepted, Lane, QueuedDelivery } from '../spool/spool.ts';
+import type { Accepted, DueDestination, QueuedDelivery, Taken, Wish } from '../spool/spool.ts';
 import type { Ended } from './delivery.ts';
 import { senderOf } from './destination-queue.ts';
 import { Message } from './message.ts';
@@ -30,19 +30,21 @@ class Stage implements Disposable {
   #id = 0;
   nowMs = 1_000;
   suspended = false;
-  /** Times the spool was asked for lanes. */
+  readonly #inHand = new Set<number>();
+  /** Deliveries that were taken from the spool and not over. */
+  mostInHand = 0;
+  /** Times the spool was asked for destinations. */
   asked = 0;
 
   constructor(limits: Partial<SchedulerLimits> = {}) {
     this.scheduler = new Scheduler(
       {
         spool: {
-          lanes: async (limit) => this.#lanes().slice(0, limit),
-          due: async (lane, nowMs, n) =>
-            this.#inOrder()
-              .filter(({ delivery, dueMs }) => dueMs <= nowMs && sameLane(delivery, lane))
-              .slice(0, n)
-              .map(({ delivery }) => delivery),
+          destinations: async (nowMs, limit, after) => this.#destinations(nowMs, limit, after),
+          take: async (destination, wish) => this.#take(destination, wish),
+          giveBack: async (ids) => {
+            for (const id of ids) this.#inHand.delete(id);
+          },
           park: async (ids) => {
             for (const id of ids) this.#parked(id);
           },
@@ -115,6 +117,7 @@ class Stage implements Disposable {
     const resolve = this.#ends.get(id);
     assert(resolve, 'this delivery is not being tried');
     this.#ends.delete(id);
+    if (ended !== 'held') this.#inHand.delete(id);
     if (ended !== 'held' && ended.dueMs === undefined) this.index.delete(id);
     resolve(ended);
   }
@@ -123,6 +126,11 @@ class Stage implements Disposable {
     const signal = AbortSignal.timeout(5_000);
     while (this.begun.length < count) await once(this.#changed, 'begun', { signal });
     assert.equal(this.begun.length, count);
+  }
+
+  async begunAtLeast(count: number): Promise<void> {
+    const signal = AbortSignal.timeout(5_000);
+    while (this.begun.length < count) await once(this.#changed, 'begun', { signal });
   }
 
   of(destination: string): number {
@@ -134,23 +142,56 @@ class Stage implements Disposable {
   }
 
   #inOrder() {
-    return [...this.index.values()].toSorted((a, b) => a.dueMs - b.dueMs || a.delivery.id - b.delivery.id);
+    return [...this.index.values()]
+      .filter(({ delivery }) => !this.#inHand.has(delivery.id))
+      .toSorted((a, b) => a.dueMs - b.dueMs || a.delivery.id - b.delivery.id);
   }
 
-  #lanes(): readonly Lane[] {
+  #destinations(nowMs: number, limit: number, after?: DueDestination) {
     this.asked += 1;
-    const lanes = new Map<string, Lane>();
+    const first = new Map<string, number>();
     for (const { delivery, dueMs } of this.#inOrder()) {
-      const sender = senderOf(delivery.envelope);
-      const key = `${delivery.destination} ${sender}`;
-      if (!lanes.has(key)) lanes.set(key, { destination: delivery.destination, sender, dueMs });
+      if (!first.has(delivery.destination)) first.set(delivery.destination, dueMs);
     }
-    return [...lanes.values()];
+    const all = [...first].map(([destination, dueMs]) => ({ destination, dueMs }));
+    const later = all.filter(({ dueMs }) => dueMs > nowMs).map(({ dueMs }) => dueMs);
+    const isAfter = ({ destination, dueMs }: DueDestination) =>
+      !after || dueMs > after.dueMs || (dueMs === after.dueMs && destination > after.destination);
+    const due = all
+      .filter(({ dueMs }) => dueMs <= nowMs)
+      .toSorted((a, b) => a.dueMs - b.dueMs || (a.destination < b.destination ? -1 : 1))
+      .filter(isAfter)
+      .slice(0, limit);
+    return { due, ...(later.length > 0 && { nextMs: Math.min(...later) }) };
+  }
+
+  /** Of each sender in turn, from the one after the last. */
+  #take(destination: string, { nowMs, limit, afterSender = '' }: Wish): Taken {
+    const due = this.#inOrder().flatMap(({ delivery, dueMs }) =>
+      dueMs <= nowMs && delivery.destination === destination ? [delivery] : [],
+    );
+    const bySender = Map.groupBy(due, ({ envelope }) => senderOf(envelope));
+    const senders = [...bySender.keys()].toSorted();
+    const turns = [...senders.filter((name) => name > afterSender), ...senders.filter((name) => name <= afterSender)];
+    const deliveries: QueuedDelivery[] = [];
+    let lastSender: string | undefined;
+    while (deliveries.length < Math.min(limit, due.length)) {
+      for (const sender of turns) {
+        const one = deliveries.length < limit ? bySender.get(sender)?.shift() : undefined;
+        if (!one) continue;
+        deliveries.push(one);
+        lastSender = sender;
+      }
+    }
+    for (const { id } of deliveries) this.#inHand.add(id);
+    this.mostInHand = Math.max(this.mostInHand, this.#inHand.size);
+    const more = due.length > deliveries.length;
+    const [next] = this.#inOrder().filter(
+      ({ delivery, dueMs }) => dueMs > nowMs && delivery.destination === destination,
+    );
+    return { deliveries, lastSender, more, ...(next && !more && { nextMs: next.dueMs }) };
   }
 }
-
-const sameLane = ({ destination, envelope }: QueuedDelivery, lane: Pick<Lane, 'destination' | 'sender'>): boolean =>
-  destination === lane.destination && senderOf(envelope) === lane.sender;
 
 test('a destination has no more attempts than its connections', async () => {
   using stage = new Stage({ perDestination: 3 });
@@ -190,7 +231,7 @@ test('a delivery that is held is not tried again', async () => {
 });
 
 test('a sender with a long lane leaves room for the lane of another', async () => {
-  using stage = new Stage({ perDestination: 2, destinationDeliveries: 10 });
+  using stage = new Stage({ perDestination: 2, destinationTaken: 10 });
   for (let i = 0; i < 100; i += 1) stage.store('a.test', 'bulk');
   stage.store('a.test', 'app', 500);
   await stage.scheduler.sweep();
@@ -214,12 +255,50 @@ test('mail that overflowed into the spool is not overtaken for ever by new mail'
 });
 
 test('a destination whose queue is full does not hide another one in the spool', async () => {
-  using stage = new Stage({ perDestination: 2, attempts: 2, destinationDeliveries: 5, deliveries: 5 });
+  using stage = new Stage({ perDestination: 2, attempts: 2, destinationTaken: 5, taken: 5 });
   for (let i = 0; i < 20; i += 1) stage.store('hangs.test', `user${i}`);
   stage.store('quick.test', 'app', 999);
   await stage.scheduler.sweep();
   await stage.begunAre(3);
   assert.equal(stage.of('quick.test'), 1);
+});
+
+test('more destinations than memory has room for are taken by and by, each once', async () => {
+  using stage = new Stage({ taken: 150, attempts: 2 });
+  for (let i = 0; i < 900; i += 1) stage.store(`d${i}.test`);
+  await stage.scheduler.sweep();
+  for (let ended = 0; ended < 900; ended += 1) {
+    await stage.begunAtLeast(ended + 1);
+    stage.end(stage.begun[ended] ?? assert.fail('nothing was begun'));
+  }
+  assert.equal(new Set(stage.begun.map(({ destination }) => destination)).size, 900);
+  assert.ok(stage.mostInHand < 330, `${stage.mostInHand} deliveries were in memory`);
+});
+
+test('one who has mail for many destinations delays the message of another by one attempt, not by many', async () => {
+  using stage = new Stage({ attempts: 1 });
+  for (let i = 0; i < 100; i += 1) stage.add(`d${i}.test`, 'bulk');
+  const single = stage.add('other.test', 'app');
+  await stage.begunAre(2);
+  for (let turn = 0; turn < 2; turn += 1) {
+    stage.end(stage.begun[turn] ?? assert.fail('nothing was begun'));
+    await stage.begunAre(turn + 3);
+  }
+  assert.ok(stage.begun.some(({ id }) => id === single.id));
+});
+
+test('a message does not wait for the long queue of another sender to the same destination', async () => {
+  using stage = new Stage({ perDestination: 1, destinationTaken: 10 });
+  for (let i = 0; i < 1_000; i += 1) stage.store('a.test', 'bulk');
+  await stage.scheduler.sweep();
+  const single = stage.add('a.test', 'app');
+  for (let turn = 0; turn < 12; turn += 1) {
+    await stage.begunAtLeast(turn + 1);
+    const current = stage.begun[turn] ?? assert.fail('nothing was begun');
+    if (current.id === single.id) return;
+    stage.end(current);
+  }
+  assert.fail('it waits for more than what was in memory before it');
 });
 
 test('a deferred delivery is begun when it is due, and the spool is not asked before', async () => {
@@ -231,6 +310,16 @@ test('a deferred delivery is begun when it is due, and the spool is not asked be
   stage.nowMs = 1_030;
   await stage.begunAre(2);
   assert.equal(stage.asked, 1);
+});
+
+test('what becomes due while another delivery of its sender is being tried begins when it is due', async () => {
+  using stage = new Stage();
+  stage.store('a.test', 'app', 900);
+  stage.store('a.test', 'app', 1_030);
+  await stage.scheduler.sweep();
+  await stage.begunAre(1);
+  stage.nowMs = 1_030;
+  await stage.begunAre(2);
 });
 
 test('after stop nothing begins', async () => {

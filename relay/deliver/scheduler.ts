@@ -7,34 +7,42 @@
  */
 import type { Observer } from '../observe/events.ts';
 import type { Movable } from '../spool/move.ts';
-import type { Accepted, Lane, QueuedDelivery, Selection, Spool } from '../spool/spool.ts';
+import type { Accepted, DueDestination, QueuedDelivery, Selection, Spool } from '../spool/spool.ts';
 import type { Ended } from './delivery.ts';
 import { DestinationQueue } from './destination-queue.ts';
 import { bytesOf, type Held, InHand, type MakeMessage } from './in-hand.ts';
+import { Turns } from './turns.ts';
 
 export interface SchedulerLimits {
   /** Attempts at once to one destination, and so connections. */
   readonly perDestination: number;
   /** Attempts at once in all. A destination that has none yet may begin one up to twice this number. */
   readonly attempts: number;
-  /** Deliveries of one destination that wait in memory. */
+  /** Deliveries of new mail of one destination that wait in memory. */
   readonly destinationDeliveries: number;
-  /** Deliveries in memory. A destination that has none there may have one beyond this. */
+  /** Deliveries of new mail in memory. */
   readonly deliveries: number;
   /** Bytes of new mail in memory. */
   readonly bytes: number;
+  /** Deliveries of one destination that are taken from the spool ahead of their attempts. */
+  readonly destinationTaken: number;
+  /** Deliveries taken from the spool in all. A destination that has none in memory may have one beyond, up to twice this. */
+  readonly taken: number;
 }
 
+/** A delivery takes 1 to 2 KiB of memory, its content not counted. */
 export const SCHEDULER_LIMITS: SchedulerLimits = {
   perDestination: 20,
   attempts: 500,
   destinationDeliveries: 1_000,
-  deliveries: 20_000,
-  bytes: 128 * 1024 * 1024,
+  deliveries: 10_000,
+  bytes: 32 * 1024 * 1024,
+  destinationTaken: 100,
+  taken: 4_000,
 };
 
 export interface SchedulerContext {
-  readonly spool: Pick<Spool, 'lanes' | 'due' | 'park'>;
+  readonly spool: Pick<Spool, 'destinations' | 'take' | 'giveBack' | 'park'>;
   readonly observer: Pick<Observer, 'log'>;
   /** True: nothing is begun, and nobody looks into the spool; see resume. */
   readonly suspended: () => boolean;
@@ -47,9 +55,11 @@ export interface SchedulerContext {
   readonly deliver: (held: Held) => Promise<Ended>;
 }
 
-/** Lanes asked of the spool at first; twice as many each time when all of them are due. */
-const LANES = 200;
-/** While a lane's head is in hand the lane cannot tell when its next delivery is due: it is looked at again. */
+/** Destinations asked of the spool at once, and looked at side by side. */
+const PAGE = 200;
+const SIDE_BY_SIDE = 16;
+const FIRST: DueDestination = { destination: '', dueMs: Number.MIN_SAFE_INTEGER };
+/** After a failure to read the spool. */
 const LOOK_AGAIN_MS = 2_000;
 const MAX_TIMER_MS = 3_600_000;
 
@@ -59,7 +69,7 @@ export class Scheduler {
   readonly #inHand: InHand;
   readonly #queues = new Map<string, DestinationQueue<Held>>();
   /** Destinations that may start something, in turn: those with nothing under way, and the others. */
-  readonly #idle = new Set<DestinationQueue<Held>>();
+  readonly #idle = new Turns<DestinationQueue<Held>>();
   readonly #ready = new Set<DestinationQueue<Held>>();
   readonly #running = new Map<Promise<void>, QueuedDelivery>();
   /** Deliveries that wait in memory. */
@@ -67,13 +77,17 @@ export class Scheduler {
   /** Deliveries that are another's to deal with. */
   readonly #reserved = new Set<number>();
   /** Those of them that still stand in a queue here. */
-  readonly #taken = new Set<number>();
+  readonly #dropped = new Set<number>();
   #stopped = false;
   /**
    * Destinations with due deliveries in the spool for which there was no room. Their new mail goes there too: if it took
-   * the room that becomes free, what waits in the spool would wait as long as new mail comes.
+   * the room that becomes free, what waits in the spool would wait as long as new mail comes. With the sender whose turn
+   * was the last one.
    */
-  #overflowing = new Set<string>();
+  readonly #overflowing = new Map<string, string | undefined>();
+  readonly #filling = new Set<string>();
+  /** Where the sweep ended for want of room; it goes on from there, so that all destinations have their turn. */
+  #halted: DueDestination | undefined;
   #sweep: Promise<void> | undefined;
   #sweepAgain = false;
   /** Something may have been left undone because delivery was suspended. */
@@ -92,9 +106,9 @@ export class Scheduler {
     // After stop the spool has it: it is found at the next start.
     if (this.#stopped) return;
     const room =
-      this.#inHand.size + deliveries.length <= this.#limits.deliveries &&
+      this.#inHand.new + deliveries.length <= this.#limits.deliveries &&
       this.#inHand.bytes + bytesOf(content) <= this.#limits.bytes &&
-      deliveries.every(({ destination: to }) => this.#roomOf(to) > 0 && !this.#overflowing.has(to));
+      deliveries.every(({ destination: to }) => this.#newRoomOf(to) > 0 && !this.#overflowing.has(to));
     if (!room) {
       this.#park(deliveries);
       return;
@@ -126,16 +140,29 @@ export class Scheduler {
    * @param take whether those that wait in memory may be taken from there
    */
   reserve({ deliveries, inMemory }: Movable, take: boolean): boolean {
-    const held = deliveries.filter((id) => this.#inHand.has(id) && !this.#taken.has(id));
+    const held = deliveries.filter((id) => this.#inHand.has(id) && !this.#dropped.has(id));
     if (inMemory.some((id) => !held.includes(id))) return false;
     if (held.length > 0 && !(take && held.every((id) => this.#queued.has(id)))) return false;
     for (const id of deliveries) this.#reserved.add(id);
-    for (const id of held) this.#taken.add(id);
+    for (const id of held) this.#dropped.add(id);
     return true;
   }
 
+  /** They are tried again, where they are still here: from memory, or from the spool. */
   letGo(deliveries: readonly number[]): void {
-    for (const id of deliveries) this.#reserved.delete(id);
+    for (const id of deliveries) {
+      this.#reserved.delete(id);
+      this.#dropped.delete(id);
+    }
+    this.#giveBack(deliveries.filter((id) => !this.#inHand.has(id)));
+  }
+
+  /** There is room for what waits in the spool then. */
+  #giveBack(deliveries: readonly number[]): void {
+    this.#context.spool.giveBack(deliveries).then(
+      () => this.sweep(),
+      (error: unknown) => this.#unreadable(error),
+    );
   }
 
   /**
@@ -148,15 +175,18 @@ export class Scheduler {
     const wanted = new Map(selections.map(({ queueId, destinations }) => [queueId, destinations]));
     const selected = ({ queueId, destination }: QueuedDelivery): boolean =>
       wanted.has(queueId) && (wanted.get(queueId)?.includes(destination) ?? true);
+    const back: number[] = [];
     for (const queue of this.#queues.values()) {
-      for (const held of queue.withdraw(({ delivery }) => selected(delivery))) this.#forget(held);
+      for (const held of queue.withdraw(({ delivery }) => selected(delivery))) {
+        this.#forget(held);
+        back.push(held.delivery.id);
+      }
       if (queue.waiting > 0) continue;
       this.#idle.delete(queue);
       this.#ready.delete(queue);
       if (queue.active === 0) this.#queues.delete(queue.destination);
     }
-    // There is room for what waits in the spool.
-    if (this.#overflowing.size > 0) void this.sweep();
+    this.#giveBack(back);
     const underWay = Map.groupBy(
       [...this.#running].filter(([, delivery]) => selected(delivery)),
       ([, { queueId }]) => queueId,
@@ -184,8 +214,7 @@ export class Scheduler {
         await this.#sweepOnce(this.#context.now());
       }
     } catch (error) {
-      this.#context.observer.log('error', 'Queue could not be read; trying again', { error: String(error) });
-      this.wakeAt(this.#context.now() + LOOK_AGAIN_MS);
+      this.#unreadable(error);
     } finally {
       this.#sweep = undefined;
     }
@@ -199,45 +228,57 @@ export class Scheduler {
 
   async #sweepOnce(nowMs: number): Promise<void> {
     if (this.#isSuspended()) return;
-    this.#overflowing = new Set();
-    const { due, nextMs } = await this.#lanes(nowMs);
-    let wakeMs = nextMs;
-    for (const [destination, lanes] of Map.groupBy(due, (lane) => lane.destination)) {
-      // Each sender of a destination has its share of the room, so that a long lane does not take all of it.
-      const share = Math.max(1, Math.floor((this.#roomOf(destination) + this.#ofLanes(lanes)) / lanes.length));
-      for (const lane of lanes) {
-        if (this.#stopped) return;
-        await this.#takeFrom(lane, share, nowMs);
-        if (this.#inHand.ofLane(lane) > 0) wakeMs = Math.min(wakeMs, nowMs + LOOK_AGAIN_MS);
+    let after = this.#halted ?? FIRST;
+    // What it passed before it was halted is looked at once more when it gets to the end.
+    let again = after !== FIRST;
+    this.#halted = undefined;
+    for (;;) {
+      if (this.#inHand.taken >= 2 * this.#limits.taken) {
+        this.#halted = after;
+        return;
       }
-      this.#pump();
+      const { due, nextMs } = await this.#context.spool.destinations(nowMs, PAGE, after);
+      for (let from = 0; from < due.length; from += SIDE_BY_SIDE) {
+        const some = due.slice(from, from + SIDE_BY_SIDE);
+        await Promise.all(some.map(({ destination }) => this.#fill(destination, nowMs, some.length)));
+        if (this.#stopped) return;
+        after = some.at(-1) ?? after;
+        if (this.#inHand.taken >= 2 * this.#limits.taken) break;
+      }
+      if (due.length === PAGE || this.#inHand.taken >= 2 * this.#limits.taken) continue;
+      if (!again) return this.wakeAt(nextMs ?? Number.POSITIVE_INFINITY);
+      again = false;
+      after = FIRST;
     }
-    this.wakeAt(wakeMs);
   }
 
-  /** All lanes with something due, and when the next of the others is. */
-  async #lanes(nowMs: number): Promise<{ due: readonly Lane[]; nextMs: number }> {
-    for (let limit = LANES; ; limit *= 2) {
-      const lanes = await this.#context.spool.lanes(limit);
-      const next = lanes.findIndex(({ dueMs }) => dueMs > nowMs);
-      if (next >= 0) return { due: lanes.slice(0, next), nextMs: lanes[next]?.dueMs ?? nowMs };
-      if (lanes.length < limit) return { due: lanes, nextMs: Number.POSITIVE_INFINITY };
-    }
-  }
-
-  async #takeFrom(lane: Lane, share: number, nowMs: number): Promise<void> {
-    const known = this.#inHand.ofLane(lane);
-    const room = Math.min(this.#roomOf(lane.destination), share - known, this.#roomInAll(lane.destination));
-    if (room <= 0) {
-      this.#overflowing.add(lane.destination);
+  /** Takes what is due of a destination, as much as there is room for. @param among so many that are filled at once */
+  async #fill(destination: string, nowMs: number, among = 1): Promise<void> {
+    const waiting = this.#queues.get(destination)?.waiting ?? 0;
+    const room = Math.floor((this.#limits.taken - this.#inHand.taken) / among);
+    const limit = Math.min(Math.max(0, this.#limits.destinationTaken - waiting), Math.max(waiting === 0 ? 1 : 0, room));
+    if (limit === 0 || waiting > this.#limits.perDestination || this.#filling.has(destination)) {
+      this.#overflows(destination);
       return;
     }
-    const rows = await this.#context.spool.due(lane, nowMs, known + room);
-    if (rows.length === known + room) this.#overflowing.add(lane.destination);
-    for (const delivery of rows) {
-      if (!this.#inHand.has(delivery.id) && !this.#reserved.has(delivery.id))
+    this.#filling.add(destination);
+    try {
+      const afterSender = this.#overflowing.get(destination);
+      const wish = { nowMs, limit, afterSender };
+      const { deliveries, lastSender, more, nextMs } = await this.#context.spool.take(destination, wish);
+      if (more) this.#overflowing.set(destination, lastSender);
+      else this.#overflowing.delete(destination);
+      for (const delivery of deliveries) {
+        if (this.#inHand.has(delivery.id) || this.#reserved.has(delivery.id)) continue;
         this.#enqueue(this.#inHand.hold(delivery));
+      }
+      if (nextMs !== undefined) this.wakeAt(nextMs);
+      // All that was taken is damaged.
+      if (more && !this.#queues.has(destination)) this.wakeAt(nowMs);
+    } finally {
+      this.#filling.delete(destination);
     }
+    this.#pump();
   }
 
   #enqueue(held: Held): void {
@@ -261,7 +302,7 @@ export class Scheduler {
       const held = queue.shift();
       if (!held) continue;
       this.#queued.delete(held.delivery.id);
-      if (this.#taken.delete(held.delivery.id)) this.#drop(queue, held);
+      if (this.#dropped.delete(held.delivery.id)) this.#drop(queue, held);
       else this.#begin(queue, held);
     }
   }
@@ -278,7 +319,7 @@ export class Scheduler {
 
   #forget(held: Held): void {
     this.#queued.delete(held.delivery.id);
-    this.#taken.delete(held.delivery.id);
+    this.#dropped.delete(held.delivery.id);
     this.#inHand.release(held);
   }
 
@@ -292,11 +333,8 @@ export class Scheduler {
   #next(): DestinationQueue<Held> | undefined {
     if (this.#isSuspended()) return undefined;
     const { attempts } = this.#limits;
-    const [idle] = this.#idle;
-    if (idle && this.#running.size < 2 * attempts) {
-      this.#idle.delete(idle);
-      return idle;
-    }
+    const idle = this.#running.size < 2 * attempts ? this.#idle.shift() : undefined;
+    if (idle) return idle;
     const [ready] = this.#ready;
     if (!ready || this.#running.size >= attempts) return undefined;
     this.#ready.delete(ready);
@@ -309,18 +347,36 @@ export class Scheduler {
     this.#ready.delete(queue);
     this.#makeReady(queue);
     if (queue.waiting === 0 && queue.active === 0) this.#queues.delete(queue.destination);
-    // What is held counts as in hand until a restart, so that the spool's listing of it is passed over.
-    if (ended === 'held') this.#inHand.forgetContent(held.delivery);
+    // What is held stays in hand until a restart, here and in the spool.
+    if (ended === 'held') this.#inHand.keep(held);
     else {
       this.#inHand.release(held);
       if (ended.dueMs !== undefined) this.wakeAt(ended.dueMs);
     }
-    if (this.#overflowing.size > 0 && queue.waiting <= this.#limits.perDestination) void this.sweep();
+    if (this.#stopped) return;
+    if (this.#overflowing.has(queue.destination)) {
+      if (queue.waiting <= this.#limits.perDestination) void this.#refill(queue.destination);
+    }
+    if (this.#halted && this.#inHand.taken <= 2 * this.#limits.taken - PAGE) void this.sweep();
+  }
+
+  async #refill(destination: string): Promise<void> {
+    if (this.#isSuspended()) return;
+    try {
+      await this.#fill(destination, this.#context.now());
+    } catch (error) {
+      this.#unreadable(error);
+    }
+  }
+
+  #unreadable(error: unknown): void {
+    this.#context.observer.log('error', 'Queue could not be read; trying again', { error: String(error) });
+    this.wakeAt(this.#context.now() + LOOK_AGAIN_MS);
   }
 
   #park(deliveries: readonly QueuedDelivery[]): void {
     const overflow = (): void => {
-      for (const { destination } of deliveries) this.#overflowing.add(destination);
+      for (const { destination } of deliveries) this.#overflows(destination);
     };
     overflow();
     this.#context.spool
@@ -339,17 +395,12 @@ export class Scheduler {
       );
   }
 
-  #roomOf(destination: string): number {
+  #overflows(destination: string): void {
+    if (!this.#overflowing.has(destination)) this.#overflowing.set(destination, undefined);
+  }
+
+  #newRoomOf(destination: string): number {
     return this.#limits.destinationDeliveries - (this.#queues.get(destination)?.waiting ?? 0);
-  }
-
-  #roomInAll(destination: string): number {
-    const room = this.#limits.deliveries - this.#inHand.size;
-    return this.#queues.has(destination) ? room : Math.max(1, room);
-  }
-
-  #ofLanes(lanes: readonly Lane[]): number {
-    return lanes.reduce((sum, lane) => sum + this.#inHand.ofLane(lane), 0);
   }
 
   /** Looks into the spool then. */

@@ -3,7 +3,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { Arrivals } from './arrivals.ts';
 import { Departures } from './departures.ts';
 import { Hastening } from './hasten.ts';
-import type { LaneKey } from './lanes.ts';
+import type { Place } from './lanes.ts';
 import type { Adopted, Marked } from './move.ts';
 import type { Adoption, Change, Committed, NewMessage, Steered, StoredOutcome } from './requests.ts';
 import {
@@ -27,7 +27,10 @@ export interface Applied {
   readonly deliveries: number;
   /** Highest id of a message that was added; 0 where none was. */
   readonly highestId: number;
-  readonly lanes: readonly LaneKey[];
+  /** Deliveries that wait from now on. */
+  readonly places: readonly Place[];
+  /** Deliveries whose outcome was recorded. */
+  readonly recorded: readonly number[];
   /** Messages that are over and had their body in a file. */
   readonly files: readonly number[];
 }
@@ -47,7 +50,8 @@ class Effects implements Applied {
     adopted: Adopted | undefined;
     steered: readonly Steered[];
   } = { firstDeliveries: [], marked: [], adopted: undefined, steered: [] };
-  readonly lanes: LaneKey[] = [];
+  readonly places: Place[] = [];
+  readonly recorded: number[] = [];
   readonly files: number[] = [];
 }
 
@@ -94,7 +98,7 @@ export class Changes {
        WHERE id = ?`,
     );
     this.#steering = new Steering(db);
-    this.#deleteDelivery = db.prepare('DELETE FROM delivery WHERE id = ? RETURNING message, destination, sender, due');
+    this.#deleteDelivery = db.prepare('DELETE FROM delivery WHERE id = ? RETURNING message');
     this.#deleteMessage = db.prepare(
       `DELETE FROM message WHERE id = ? AND NOT EXISTS (
          SELECT 1 FROM delivery
@@ -103,7 +107,7 @@ export class Changes {
     );
     this.#deleteBody = db.prepare('DELETE FROM body WHERE message = ?');
     this.#deleteSignature = db.prepare('DELETE FROM signature WHERE message = ?');
-    this.#park = db.prepare('UPDATE delivery SET due = ? WHERE id = ? AND due IS NULL RETURNING destination, sender');
+    this.#park = db.prepare('UPDATE delivery SET due = ? WHERE id = ? AND due IS NULL RETURNING destination');
     this.#hastening = new Hastening(db);
     this.#reserve = db.prepare('UPDATE meta SET reserved_id = max(reserved_id, ?)');
     const used = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'delivery'").get()?.seq ?? 0;
@@ -125,15 +129,15 @@ export class Changes {
       case 'park':
         for (const delivery of change.deliveries) {
           const row = this.#park.get(change.dueMs, delivery);
-          if (row) effects.lanes.push({ destination: textOf(row.destination), sender: textOf(row.sender) });
+          if (row) effects.places.push({ destination: textOf(row.destination), dueMs: change.dueMs });
         }
         break;
       case 'hasten':
-        for (const lane of this.#hastening.apply(change.by)) effects.lanes.push(lane);
+        for (const place of this.#hastening.apply(change.by)) effects.places.push(place);
         break;
       case 'steer':
         effects.committed.steered = this.#steering.apply(change, {
-          lanes: effects.lanes,
+          places: effects.places,
           rowOf: (name) => (typeof name === 'number' ? name : (this.#arrivals.named(name) ?? 0)),
           moving: (message) => this.#departures.isMoving(message),
           finish: (delivery) => this.#finish(delivery, effects),
@@ -160,7 +164,7 @@ export class Changes {
 
   #mark({ messages, peer, nowMs }: Extract<Change, { kind: 'mark' }>, effects: Effects): void {
     for (const message of messages) {
-      const marked = this.#departures.mark(message, peer, nowMs, effects.lanes);
+      const marked = this.#departures.mark(message, peer, nowMs);
       if (marked) effects.committed.marked.push(marked);
     }
   }
@@ -222,8 +226,8 @@ export class Changes {
   #finish(id: number, effects: Effects): void {
     const row = this.#deleteDelivery.get(id);
     if (!row) throw new RefusedChange(`there is no delivery ${id}`);
+    effects.recorded.push(id);
     effects.deliveries -= 1;
-    if (row.due !== null) effects.lanes.push({ destination: textOf(row.destination), sender: textOf(row.sender) });
     const message = integerOf(row.message);
     const over = this.#deleteMessage.get(message);
     if (!over) return;
@@ -239,7 +243,8 @@ export class Changes {
     if (!columns) throw new RefusedChange(`there is no delivery ${outcome.delivery}`);
     const row = { ...deliveryRow(columns), attempts: outcome.attempts, recipients };
     this.#defer.run(outcome.dueMs, row.attempts, recipients, deliveryCrc(row), row.id);
-    effects.lanes.push(row);
+    effects.recorded.push(row.id);
+    effects.places.push({ destination: row.destination, dueMs: outcome.dueMs });
     if (outcome.signature) {
       this.#setSignature.run(row.message, outcome.signature, contentCrc(row.message, outcome.signature));
     }

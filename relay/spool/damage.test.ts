@@ -6,7 +6,6 @@ import { accept, folderFor, NOW, openIn, to } from '../../test/harness/spool.ts'
 import { type Accepted, type Spool, SpoolDamage, SpoolUnavailable } from './spool.ts';
 
 const PAGE = 16384;
-const LANE = { destination: 'one.test', sender: '' };
 
 async function filled(
   t: TestContext,
@@ -55,9 +54,12 @@ function flip(file: string, text: string): void {
 async function drained(spool: Spool): Promise<string[]> {
   const delivered: string[] = [];
   for (;;) {
-    const lanes = await spool.lanes(100);
-    const due = (await Promise.all(lanes.map((lane) => spool.due(lane, NOW, 100)))).flat();
-    if (due.length === 0 && lanes.length === 0) return delivered.toSorted();
+    const { due: waiting } = await spool.destinations(NOW, 100);
+    const taken = await Promise.all(
+      waiting.map(({ destination }) => spool.take(destination, { nowMs: NOW, limit: 100 })),
+    );
+    const due = taken.flatMap(({ deliveries }) => deliveries);
+    if (due.length === 0 && waiting.length === 0) return delivered.toSorted();
     for (const delivery of due) {
       await spool.read(delivery.queueId);
       await spool.record([{ delivery: delivery.id, attempts: 1, remaining: [], dueMs: 0 }], []);
@@ -128,7 +130,7 @@ test('a flipped bit in an index: it is found at the start and the index made ane
   const logged: string[] = [];
   const again = await openIn(t, folder, { logged });
   assert.match(logged.join('\n'), /index of the queue was damaged/);
-  assert.deepEqual(await again.lanes(10), [{ ...LANE, dueMs: NOW }]);
+  assert.deepEqual(await again.destinations(NOW, 10), { due: [{ destination: 'one.test', dueMs: NOW }] });
   assert.deepEqual(await drained(again), ids(all));
   assert.equal(again.health().hindrance, undefined);
 });

@@ -3,7 +3,6 @@
  * time, so nothing that looks for due mail finds it; the time is kept with the mark and goes to the peer.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { LaneKey } from './lanes.ts';
 import type { Marked, Movable } from './move.ts';
 import type { MarkedRow } from './requests.ts';
 import { type DeliveryRow, deliveryRow, integerOf, messageRow, textOf } from './rows.ts';
@@ -63,7 +62,7 @@ export class Departures {
   }
 
   /** undefined: it is gone, marked already, damaged, or has a delivery whose attempt the caller did not know of. */
-  mark({ id, deliveries }: Movable, peer: string, nowMs: number, lanes: LaneKey[]): Marked | undefined {
+  mark({ id, deliveries }: Movable, peer: string, nowMs: number): Marked | undefined {
     const columns = this.#message.get(id);
     if (!columns) return undefined;
     const due: Record<number, number> = {};
@@ -81,10 +80,7 @@ export class Departures {
       throw error;
     }
     const inserted = this.#insert.get(id, peer, JSON.stringify(due));
-    for (const delivery of touched) {
-      this.#unindex.run(delivery.id);
-      lanes.push(delivery);
-    }
+    for (const delivery of touched) this.#unindex.run(delivery.id);
     return { sequence: integerOf(inserted?.sequence), deliveries: touched.map((row) => row.id), peer };
   }
 

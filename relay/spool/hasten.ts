@@ -1,6 +1,6 @@
 /** Brings deliveries forward that wait for a moment of a clock which is no longer the time of day. */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { LaneKey } from './lanes.ts';
+import type { Place } from './lanes.ts';
 import { HELD_FROM, textOf } from './rows.ts';
 
 export interface Hasten {
@@ -12,25 +12,24 @@ export interface Hasten {
 }
 
 export class Hastening {
-  readonly #lanes: StatementSync;
+  readonly #destinations: StatementSync;
   readonly #hasten: StatementSync;
 
   constructor(db: DatabaseSync) {
-    this.#lanes = db.prepare(
-      `SELECT DISTINCT destination, sender FROM delivery WHERE due IS NOT NULL AND due > ? AND due < ${HELD_FROM}`,
+    this.#destinations = db.prepare(
+      `SELECT DISTINCT destination FROM delivery WHERE due IS NOT NULL AND due > ? AND due < ${HELD_FROM}`,
     );
     this.#hasten = db.prepare(
       `UPDATE delivery SET due = max(?, due - ?) WHERE due IS NOT NULL AND due > ? AND due < ${HELD_FROM}`,
     );
   }
 
-  /** @returns lanes that changed */
-  apply({ nowMs, afterMs, byMs }: Hasten): readonly LaneKey[] {
-    const lanes = this.#lanes.all(afterMs).map(({ destination, sender }) => ({
-      destination: textOf(destination),
-      sender: textOf(sender),
-    }));
-    if (lanes.length > 0) this.#hasten.run(nowMs, byMs, afterMs);
-    return lanes;
+  /** @returns destinations of which something is due earlier, with a time before which none of it is */
+  apply({ nowMs, afterMs, byMs }: Hasten): readonly Place[] {
+    const places = this.#destinations
+      .all(afterMs)
+      .map(({ destination }) => ({ destination: textOf(destination), dueMs: nowMs }));
+    if (places.length > 0) this.#hasten.run(nowMs, byMs, afterMs);
+    return places;
   }
 }

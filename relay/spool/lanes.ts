@@ -1,53 +1,197 @@
 /**
- * The lanes that have something waiting, with their earliest due time. Kept in an in-memory table beside the database,
- * derived from it at opening and after each commit: to ask the index itself would cost a walk over every waiting row.
+ * What waits for its time: destinations, and the lanes of their senders.
+ *
+ * A queue of a million messages may have as many lanes as deliveries, so lanes are not kept in memory: they are found in
+ * the index by seeks, one a sender, when their destination is looked at. In memory is one row a destination: a time
+ * before which nothing of it is due. A new due time lowers it; it is raised to what is true when the destination is
+ * looked at.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { integerOf, textOf } from './rows.ts';
-import type { Lane } from './spool.ts';
+import type { DueDestination, DueDestinations, Taken } from './spool.ts';
 
-export type LaneKey = Pick<Lane, 'destination' | 'sender'>;
+/** Of a delivery that waits. */
+export interface Place {
+  readonly destination: string;
+  readonly dueMs: number;
+}
+
+interface Lane {
+  readonly sender: string;
+  /** Of the first delivery that is not in hand. */
+  readonly dueMs: number;
+}
+
+type Share = Omit<Taken, 'deliveries'> & { readonly deliveries: readonly number[] };
 
 export class Lanes {
-  readonly #earliest: StatementSync;
+  /** Deliveries that were given out and are not recorded yet. */
+  readonly #inHand = new Set<number>();
+  readonly #lower: StatementSync;
   readonly #set: StatementSync;
   readonly #remove: StatementSync;
   readonly #first: StatementSync;
+  readonly #next: StatementSync;
+  readonly #firstSender: StatementSync;
+  readonly #nextSender: StatementSync;
+  readonly #lane: StatementSync;
+  readonly #place: StatementSync;
 
   constructor(db: DatabaseSync) {
     db.exec(`
-      CREATE TEMP TABLE lane (
-        destination TEXT NOT NULL, sender TEXT NOT NULL, due INTEGER NOT NULL, PRIMARY KEY (destination, sender)
-      ) STRICT, WITHOUT ROWID;
-      CREATE INDEX temp.lane_due ON lane (due);
-      INSERT INTO temp.lane SELECT destination, sender, min(due) FROM delivery WHERE due IS NOT NULL
-        GROUP BY destination, sender`);
-    this.#earliest = db.prepare(
-      'SELECT min(due) AS due FROM delivery WHERE destination = ? AND sender = ? AND due IS NOT NULL',
+      CREATE TEMP TABLE destination (name TEXT PRIMARY KEY, due INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+      INSERT INTO temp.destination SELECT destination, min(due) FROM delivery WHERE due IS NOT NULL
+        GROUP BY destination;
+      CREATE INDEX temp.destination_due ON destination (due, name)`);
+    this.#lower = db.prepare(
+      `INSERT INTO temp.destination (name, due) VALUES (?, ?)
+       ON CONFLICT (name) DO UPDATE SET due = excluded.due WHERE excluded.due < due`,
     );
-    this.#set = db.prepare('INSERT OR REPLACE INTO temp.lane (destination, sender, due) VALUES (?, ?, ?)');
-    this.#remove = db.prepare('DELETE FROM temp.lane WHERE destination = ? AND sender = ?');
-    this.#first = db.prepare('SELECT destination, sender, due FROM temp.lane ORDER BY due LIMIT ?');
+    this.#set = db.prepare('UPDATE temp.destination SET due = ? WHERE name = ?');
+    this.#remove = db.prepare('DELETE FROM temp.destination WHERE name = ?');
+    this.#first = db.prepare(
+      'SELECT name, due FROM temp.destination WHERE due <= ? AND (due, name) > (?, ?) ORDER BY due, name LIMIT ?',
+    );
+    this.#next = db.prepare('SELECT min(due) AS due FROM temp.destination WHERE due > ?');
+    const sender = (condition: string): string =>
+      `SELECT id, sender, due FROM delivery INDEXED BY delivery_due
+       WHERE destination = ? ${condition} AND due IS NOT NULL ORDER BY sender, due LIMIT 1`;
+    this.#firstSender = db.prepare(sender(''));
+    this.#nextSender = db.prepare(sender('AND sender > ?'));
+    this.#lane = db.prepare(
+      `SELECT id, due FROM delivery INDEXED BY delivery_due
+       WHERE destination = ? AND sender = ? AND due IS NOT NULL ORDER BY due`,
+    );
+    this.#place = db.prepare('SELECT destination, due FROM delivery WHERE id = ? AND due IS NOT NULL');
   }
 
-  /** Looks again at lanes whose deliveries changed. */
-  refresh(touched: Iterable<LaneKey>): void {
-    const seen = new Set<string>();
-    for (const { destination, sender } of touched) {
-      const key = `${destination}\n${sender}`;
-      if (seen.has(key)) continue;
-      seen.add(key);
-      const due = this.#earliest.get(destination, sender)?.due ?? null;
-      if (due === null) this.#remove.run(destination, sender);
-      else this.#set.run(destination, sender, due);
+  /** Deliveries got a due time. */
+  add(places: Iterable<Place>): void {
+    const earliest = new Map<string, number>();
+    for (const { destination, dueMs } of places) {
+      earliest.set(destination, Math.min(dueMs, earliest.get(destination) ?? dueMs));
+    }
+    for (const [destination, dueMs] of earliest) this.#lower.run(destination, dueMs);
+  }
+
+  /** Outcomes of deliveries were recorded: what is left of them may be given out again. */
+  release(deliveries: Iterable<number>): void {
+    for (const id of deliveries) this.#inHand.delete(id);
+  }
+
+  /** Deliveries were taken and not tried. */
+  giveBack(deliveries: readonly number[]): undefined {
+    this.release(deliveries);
+    this.add(
+      deliveries.flatMap((id) => {
+        const row = this.#place.get(id);
+        return row ? [{ destination: textOf(row.destination), dueMs: integerOf(row.due) }] : [];
+      }),
+    );
+  }
+
+  /** Destinations that may have something due, those that wait longest first. */
+  destinations(nowMs: number, limit: number, after: DueDestination | undefined): DueDestinations {
+    const due = this.#first
+      .all(nowMs, after?.dueMs ?? Number.MIN_SAFE_INTEGER, after?.destination ?? '', limit)
+      .map((row) => ({ destination: textOf(row.name), dueMs: integerOf(row.due) }));
+    const next = this.#next.get(nowMs)?.due ?? null;
+    return { due, ...(next === null ? {} : { nextMs: integerOf(next) }) };
+  }
+
+  /**
+   * Takes up to `limit` deliveries of a destination that are due; each of its senders has a share.
+   *
+   * @param afterSender whose turn was the last one
+   */
+  take(destination: string, nowMs: number, limit: number, afterSender: string | undefined): Share {
+    const { lanes, laterMs, whole } = this.#lanes(destination, nowMs, limit, afterSender);
+    const deliveries: number[] = [];
+    let open = lanes;
+    while (open.length > 0 && deliveries.length < limit) {
+      const share = Math.max(1, Math.floor((limit - deliveries.length) / open.length));
+      open = open.filter(({ sender }) => {
+        const some = this.#takeOf(destination, sender, nowMs, Math.min(share, limit - deliveries.length));
+        deliveries.push(...some);
+        return some.length === share;
+      });
+    }
+    // A lane that gave its whole share may be at its end: the next look will tell.
+    const more = !whole || open.length > 0;
+    const nextMs = more ? undefined : this.#raise(destination, lanes, laterMs);
+    return { deliveries, lastSender: lanes.at(-1)?.sender, more, ...(nextMs !== undefined && { nextMs }) };
+  }
+
+  /**
+   * Senders with something due, in turn, and when the next of the others is due.
+   *
+   * @returns whole: false when there are more than `limit`
+   */
+  #lanes(destination: string, nowMs: number, limit: number, afterSender: string | undefined) {
+    const lanes: Lane[] = [];
+    let laterMs = Number.POSITIVE_INFINITY;
+    for (const lane of this.#inTurn(destination, afterSender)) {
+      if (lane.dueMs > nowMs) laterMs = Math.min(laterMs, lane.dueMs);
+      else if (lanes.length < limit) lanes.push(lane);
+      else return { lanes, laterMs, whole: false };
+    }
+    return { lanes, laterMs, whole: true };
+  }
+
+  *#inTurn(destination: string, afterSender: string | undefined): Generator<Lane> {
+    const all = function* (first: unknown, next: (sender: string) => unknown) {
+      for (let row = first; isRow(row); row = next(textOf(row.sender))) yield row;
+    };
+    const following = (sender: string) => this.#nextSender.get(destination, sender);
+    if (afterSender !== undefined) {
+      for (const row of all(following(afterSender), following)) yield* this.#head(destination, row);
+    }
+    for (const row of all(this.#firstSender.get(destination), following)) {
+      if (afterSender !== undefined && textOf(row.sender) > afterSender) return;
+      yield* this.#head(destination, row);
     }
   }
 
-  first(limit: number): readonly Lane[] {
-    return this.#first.all(limit).map((row) => ({
-      destination: textOf(row.destination),
-      sender: textOf(row.sender),
-      dueMs: integerOf(row.due),
-    }));
+  /** A lane with its first delivery that is not in hand; none where all of them are. */
+  *#head(destination: string, row: Record<string, unknown>): Generator<Lane> {
+    const sender = textOf(row.sender);
+    if (!this.#inHand.has(integerOf(row.id))) yield { sender, dueMs: integerOf(row.due) };
+    else {
+      const dueMs = this.#dueOf(destination, sender);
+      if (dueMs !== undefined) yield { sender, dueMs };
+    }
+  }
+
+  #dueOf(destination: string, sender: string): number | undefined {
+    for (const row of this.#lane.iterate(destination, sender)) {
+      if (!this.#inHand.has(integerOf(row.id))) return integerOf(row.due);
+    }
+    return undefined;
+  }
+
+  #takeOf(destination: string, sender: string, nowMs: number, limit: number): readonly number[] {
+    const taken: number[] = [];
+    for (const row of this.#lane.iterate(destination, sender)) {
+      if (taken.length === limit || integerOf(row.due) > nowMs) break;
+      const id = integerOf(row.id);
+      if (this.#inHand.has(id)) continue;
+      this.#inHand.add(id);
+      taken.push(id);
+    }
+    return taken;
+  }
+
+  /** Nothing is due any more: says when the next one is. */
+  #raise(destination: string, taken: readonly Lane[], laterMs: number): number | undefined {
+    const heads = taken.map(({ sender }) => this.#dueOf(destination, sender) ?? Number.POSITIVE_INFINITY);
+    const nextMs = Math.min(laterMs, ...heads);
+    if (nextMs < Number.POSITIVE_INFINITY) {
+      this.#set.run(nextMs, destination);
+      return nextMs;
+    }
+    this.#remove.run(destination);
+    return undefined;
   }
 }
+
+const isRow = (row: unknown): row is Record<string, unknown> => typeof row === 'object' && row !== null;

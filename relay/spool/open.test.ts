@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { accept, envelope, folderFor, NOW, openIn, over, recipient, to } from '../../test/harness/spool.ts';
 import type { Envelope } from './envelope.ts';
-import { type Content, SpoolDamage, SpoolFull, SpoolUnavailable } from './spool.ts';
+import { type Content, type DueDestinations, type Spool, SpoolDamage, SpoolFull, SpoolUnavailable } from './spool.ts';
 
 async function bytesOf({ data }: Content): Promise<Buffer> {
   if (Buffer.isBuffer(data)) return data;
@@ -44,16 +44,18 @@ test('a committed message is there after the spool is opened again, due at once'
     envid: 'kept',
   });
   assert.equal(accepted.deliveries.length, 2);
-  assert.deepEqual(await first.lanes(10), [], 'a first attempt is in memory, not in a lane');
+  assert.deepEqual(await first.destinations(NOW, 10), { due: [] }, 'a first attempt is in memory');
   await first.close();
 
   const second = await openIn(t, folder);
-  assert.deepEqual(await second.lanes(10), [
-    { destination: 'one.test', sender: 'app.default', dueMs: NOW },
-    { destination: 'two.test', sender: 'app.default', dueMs: NOW },
-  ]);
-  const due = await second.due({ destination: 'two.test', sender: 'app.default' }, NOW, 10);
-  assert.deepEqual(due, [accepted.deliveries[1]]);
+  assert.deepEqual(await second.destinations(NOW, 10), {
+    due: [
+      { destination: 'one.test', dueMs: NOW },
+      { destination: 'two.test', dueMs: NOW },
+    ],
+  });
+  const { deliveries } = await second.take('two.test', { nowMs: NOW, limit: 10 });
+  assert.deepEqual(deliveries, [accepted.deliveries[1]]);
   const content = await second.read(accepted.queueId);
   assert.equal(content.signature, undefined);
   assert.equal((await bytesOf(content)).toString(), 'Subject: hi\r\n\r\nhello\r\n');
@@ -149,59 +151,75 @@ test('a deferral stores recipients, time and signature; due gives them in order 
       [],
     );
   }
-  const lane = { destination: 'one.test', sender: '' };
-  assert.deepEqual(await spool.lanes(10), [{ ...lane, dueMs: NOW + 10 }]);
-  const texts = async (now: number, n: number) =>
-    (await spool.due(lane, now, n)).map(({ recipients }) => recipients[0]?.lastReply?.text);
-  assert.deepEqual(await texts(NOW + 100, 10), ['later 1', 'later 2', 'later 0']);
-  assert.deepEqual(await texts(NOW + 20, 10), ['later 1', 'later 2']);
-  assert.deepEqual(await texts(NOW + 100, 1), ['later 1']);
+  assert.deepEqual(await spool.destinations(NOW, 10), { due: [], nextMs: NOW + 10 });
+  const texts = async (nowMs: number, limit: number) =>
+    (await spool.take('one.test', { nowMs, limit })).deliveries.map(({ recipients }) => recipients[0]?.lastReply?.text);
   assert.deepEqual(await texts(NOW, 10), []);
+  assert.deepEqual(await texts(NOW + 20, 1), ['later 1']);
+  assert.deepEqual(await texts(NOW + 100, 10), ['later 2', 'later 0'], 'what is in hand is not given out again');
   await spool.close();
 
   const again = await openIn(t, folder);
-  const [first] = await again.due(lane, NOW + 10, 10);
+  const { deliveries } = await again.take('one.test', { nowMs: NOW + 10, limit: 10 });
+  const [first] = deliveries;
   assert.equal(first?.attempts, 1);
   const content = await again.read(first?.queueId ?? '');
   assert.equal(content.signature?.toString(), 'DKIM-Signature: 1\r\n');
   await again.record([{ delivery: first?.id ?? 0, attempts: 2, remaining: [], dueMs: 0 }], []);
-  assert.deepEqual(await again.lanes(10), [{ ...lane, dueMs: NOW + 20 }]);
+  assert.deepEqual(await again.destinations(NOW + 15, 10), { due: [], nextMs: NOW + 20 });
 });
 
-test('lanes are destination and sender identity, the earliest first', async (t) => {
+/** Leaves a delivery in the queue that is due at a time. */
+async function defer(spool: Spool, destination: string, dueMs: number, user?: string): Promise<number> {
+  const { deliveries } = await accept(spool, 'x', to(`ann@${destination}`), user === undefined ? {} : { user });
+  const id = deliveries[0]?.id ?? 0;
+  await spool.record([{ delivery: id, attempts: 1, remaining: [recipient(`ann@${destination}`)], dueMs }], []);
+  return id;
+}
+
+test('destinations are told page by page, those that wait longest first, and when the next one is due', async (t) => {
   const spool = await openIn(t, folderFor(t));
-  const senders: Partial<Envelope>[] = [{ user: 'app.default' }, { network: '10.0.0.0/8' }, {}];
-  for (const [index, sender] of senders.entries()) {
-    const { deliveries } = await accept(spool, 'x', to('ann@one.test', 'bob@two.test'), sender);
-    await spool.record(
-      deliveries.map(({ id }, second) => ({
-        delivery: id,
-        attempts: 1,
-        remaining: [recipient('x@one.test')],
-        dueMs: NOW - index * 10 - second,
-      })),
-      [],
-    );
-  }
-  const lanes = await spool.lanes(5);
-  assert.deepEqual(
-    lanes.map(({ destination, sender, dueMs }) => [destination, sender, dueMs - NOW]),
-    [
-      ['two.test', '', -21],
-      ['one.test', '', -20],
-      ['two.test', '10.0.0.0/8', -11],
-      ['one.test', '10.0.0.0/8', -10],
-      ['two.test', 'app.default', -1],
-    ],
-  );
+  for (const [index, name] of ['c', 'a', 'b', 'd'].entries()) await defer(spool, `${name}.test`, NOW + 10 * index);
+  const names = (found: DueDestinations) => found.due.map(({ destination }) => destination);
+  const first = await spool.destinations(NOW + 20, 2);
+  assert.deepEqual(names(first), ['c.test', 'a.test']);
+  assert.equal(first.nextMs, NOW + 30);
+  assert.deepEqual(names(await spool.destinations(NOW + 20, 2, first.due[1])), ['b.test']);
+});
+
+test('a destination of which all that is due is in hand tells when the rest is', async (t) => {
+  const spool = await openIn(t, folderFor(t));
+  const soon = await defer(spool, 'a.test', NOW);
+  await defer(spool, 'a.test', NOW + 40);
+  await defer(spool, 'a.test', NOW + 30, 'other');
+  const { deliveries, nextMs } = await spool.take('a.test', { nowMs: NOW, limit: 5 });
+  assert.deepEqual([deliveries.length, nextMs], [1, NOW + 30]);
+  assert.deepEqual(await spool.destinations(NOW, 5), { due: [], nextMs: NOW + 30 });
+  await spool.record([{ delivery: soon, attempts: 2, remaining: [recipient('ann@a.test')], dueMs: NOW + 5 }], []);
+  assert.deepEqual(await spool.destinations(NOW, 5), { due: [], nextMs: NOW + 5 });
+  assert.equal((await spool.take('a.test', { nowMs: NOW + 5, limit: 5 })).deliveries[0]?.id, soon);
+});
+
+test('each sender of a destination has a share of what is taken, and those left out have the next turn', async (t) => {
+  const spool = await openIn(t, folderFor(t));
+  for (let i = 0; i < 20; i += 1) await defer(spool, 'a.test', NOW, 'bulk');
+  for (const user of ['x', 'y', 'z']) await defer(spool, 'a.test', NOW, user);
+  const takeAfter = async (afterSender: string | undefined, limit: number) => {
+    const { deliveries, lastSender, more } = await spool.take('a.test', { nowMs: NOW, limit, afterSender });
+    return { senders: deliveries.map(({ envelope: { user } }) => user).join(' '), lastSender, more };
+  };
+  assert.deepEqual(await takeAfter(undefined, 3), { senders: 'bulk x y', lastSender: 'y', more: true });
+  assert.deepEqual(await takeAfter('y', 4), { senders: 'z bulk bulk bulk', lastSender: 'bulk', more: true });
+  assert.equal((await takeAfter('bulk', 50)).senders.split(' ').length, 16);
+  assert.deepEqual(await spool.destinations(NOW, 5), { due: [] });
 });
 
 test('a parked delivery is due at once', async (t) => {
   const spool = await openIn(t, folderFor(t));
   const { deliveries } = await accept(spool, 'x', to('ann@one.test', 'bob@two.test'));
   await spool.park([deliveries[1]?.id ?? 0, 999]);
-  assert.deepEqual(await spool.lanes(10), [{ destination: 'two.test', sender: '', dueMs: NOW }]);
-  assert.deepEqual(await spool.due({ destination: 'two.test', sender: '' }, NOW, 10), [deliveries[1]]);
+  assert.deepEqual(await spool.destinations(NOW, 10), { due: [{ destination: 'two.test', dueMs: NOW }] });
+  assert.deepEqual((await spool.take('two.test', { nowMs: NOW, limit: 10 })).deliveries, [deliveries[1]]);
 });
 
 test('an outcome and the message it causes are committed together', async (t) => {
@@ -415,9 +433,9 @@ test('a damaged delivery is told and does not hold up its lane', async (t) => {
 
   const logged: string[] = [];
   const again = await openIn(t, folder, { logged });
-  const lane = { destination: 'one.test', sender: '' };
-  assert.deepEqual(await again.due(lane, NOW, 2), [], 'both that were asked for are damaged');
-  assert.deepEqual(await again.due(lane, NOW, 2), messages[2]?.deliveries);
+  const take = async () => (await again.take('one.test', { nowMs: NOW, limit: 2 })).deliveries;
+  assert.deepEqual(await take(), [], 'both that were taken are damaged');
+  assert.deepEqual(await take(), messages[2]?.deliveries);
   assert.equal(logged.filter((line) => line.includes('does not match its crc')).length, 2);
   await assert.rejects(again.show(messages[0]?.queueId ?? ''), SpoolDamage);
   assert.equal((await again.list(10)).length, 1);

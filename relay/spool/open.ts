@@ -13,13 +13,13 @@ import { HELD_FROM, isHeld, parseEnvelope, parseRecipients } from './rows.ts';
 import {
   type Accepted,
   type Content,
+  type DueDestination,
+  type DueDestinations,
   type Intake,
   type IntakeBounds,
-  type Lane,
   type NewDelivery,
   type Outcome,
   type QueueCounts,
-  type QueuedDelivery,
   type QueuedMessage,
   type QueuePage,
   type Selection,
@@ -29,7 +29,9 @@ import {
   type SpoolStats,
   SpoolUnavailable,
   type Steering,
+  type Taken,
   type Usage,
+  type Wish,
 } from './spool.ts';
 import { type Log, RESERVED_IDS } from './storage.ts';
 import { bufferOver, newMessage } from './stored-form.ts';
@@ -115,24 +117,30 @@ class ThreadedSpool implements Spool {
     );
   }
 
-  lanes(limit: number): Promise<readonly Lane[]> {
-    return this.#thread.request<'lanes'>({ kind: 'lanes', limit });
+  destinations(nowMs: number, limit: number, after?: DueDestination): Promise<DueDestinations> {
+    return this.#thread.request<'destinations'>({ kind: 'destinations', nowMs, limit, after });
   }
 
-  async due(lane: Pick<Lane, 'destination' | 'sender'>, nowMs: number, n: number): Promise<readonly QueuedDelivery[]> {
-    const { destination, sender } = lane;
-    const rows = await this.#thread.request<'due'>({ kind: 'due', destination, sender, nowMs, limit: n });
-    return rows.map((row) => {
-      const envelope = parseEnvelope(row.envelope);
-      return {
-        id: row.id,
-        queueId: envelope.queueId ?? formatQueueId(this.spoolId, row.message),
-        destination: row.destination,
-        envelope,
-        attempts: row.attempts,
-        recipients: parseRecipients(row.recipients),
-      };
-    });
+  async take(destination: string, wish: Wish): Promise<Taken> {
+    const taken = await this.#thread.request<'take'>({ kind: 'take', destination, ...wish });
+    return {
+      ...taken,
+      deliveries: taken.deliveries.map((row) => {
+        const envelope = parseEnvelope(row.envelope);
+        return {
+          id: row.id,
+          queueId: envelope.queueId ?? formatQueueId(this.spoolId, row.message),
+          destination: row.destination,
+          envelope,
+          attempts: row.attempts,
+          recipients: parseRecipients(row.recipients),
+        };
+      }),
+    };
+  }
+
+  async giveBack(deliveries: readonly number[]): Promise<void> {
+    await this.#thread.request<'giveBack'>({ kind: 'giveBack', deliveries });
   }
 
   async read(queueId: string): Promise<Content> {

@@ -1,19 +1,11 @@
 /** The questions that a spool answers, as statements over what is committed. */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { LaneKey } from './lanes.ts';
 import type { StoredContent, StoredDelivery, StoredMessage } from './requests.ts';
 import { contentOf, deliveryRow, integerOf, type MessageRow, messageRow } from './rows.ts';
 import { SpoolDamage } from './spool.ts';
 
-/** A delivery that cannot be attempted, because its row or its message's does not match its crc. */
-export interface DamagedDelivery extends LaneKey {
-  readonly id: number;
-  readonly error: SpoolDamage;
-}
-
 export class Questions {
-  readonly #due: StatementSync;
-  readonly #unindex: StatementSync;
+  readonly #delivery: StatementSync;
   readonly #message: StatementSync;
   readonly #messages: StatementSync;
   readonly #deliveries: StatementSync;
@@ -23,11 +15,7 @@ export class Questions {
   readonly #inFile: StatementSync;
 
   constructor(db: DatabaseSync) {
-    this.#due = db.prepare(
-      `SELECT * FROM delivery WHERE destination = ? AND sender = ? AND due IS NOT NULL AND due <= ?
-       ORDER BY due LIMIT ?`,
-    );
-    this.#unindex = db.prepare('UPDATE delivery SET due = NULL WHERE id = ?');
+    this.#delivery = db.prepare('SELECT * FROM delivery WHERE id = ?');
     this.#message = db.prepare('SELECT * FROM message WHERE id = ?');
     this.#messages = db.prepare('SELECT * FROM message ORDER BY id LIMIT ?');
     this.#deliveries = db.prepare('SELECT * FROM delivery WHERE id >= ? AND id < ?');
@@ -40,27 +28,22 @@ export class Questions {
     this.#inFile = db.prepare('SELECT 1 FROM message WHERE id = ? AND file_bytes IS NOT NULL');
   }
 
-  /** Deliveries of a lane that are due, earliest first; what is damaged comes apart, so that it holds up no lane. */
-  due(lane: LaneKey, nowMs: number, limit: number): { sound: StoredDelivery[]; damaged: DamagedDelivery[] } {
-    const sound: StoredDelivery[] = [];
-    const damaged: DamagedDelivery[] = [];
-    for (const columns of this.#due.all(lane.destination, lane.sender, nowMs, limit)) {
+  /** Deliveries with their envelopes. What is damaged is told and left out, so that it holds up no other. */
+  deliveries(ids: readonly number[], onDamage: (id: number, error: SpoolDamage) => void): readonly StoredDelivery[] {
+    return ids.flatMap((delivery) => {
       try {
+        const columns = this.#delivery.get(delivery);
+        if (!columns) throw new SpoolDamage(`delivery row ${delivery} is in the index and nowhere else`);
         const { id, message, destination, attempts, recipients } = deliveryRow(columns);
         const row = this.#messageRow(message);
         if (!row) throw new SpoolDamage(`delivery row ${id} belongs to message row ${message}, which is missing`);
-        sound.push({ id, message, destination, attempts, recipients, envelope: row.envelope });
+        return [{ id, message, destination, attempts, recipients, envelope: row.envelope }];
       } catch (error) {
         if (!(error instanceof SpoolDamage)) throw error;
-        damaged.push({ id: integerOf(columns.id), destination: lane.destination, sender: lane.sender, error });
+        onDamage(delivery, error);
+        return [];
       }
-    }
-    return { sound, damaged };
-  }
-
-  /** Takes a damaged delivery out of the index until the next opening: else it would be the first of its lane forever. */
-  setAside(delivery: DamagedDelivery): void {
-    this.#unindex.run(delivery.id);
+    });
   }
 
   /** @throws {SpoolDamage} */

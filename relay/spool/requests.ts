@@ -3,7 +3,7 @@ import type { QueueFilter } from './filter.ts';
 import type { Hasten } from './hasten.ts';
 import type { Adopted, Marked, Movable } from './move.ts';
 import type { BodyFileInfo } from './rows.ts';
-import type { Lane, SpoolStats, Usage, WriteFailure } from './spool.ts';
+import type { DueDestination, DueDestinations, SpoolStats, Taken, Usage, Wish, WriteFailure } from './spool.ts';
 
 /** A message to commit, in the form in which it is stored: JSON is made on the sending side, once. */
 export interface NewMessage {
@@ -64,14 +64,14 @@ export interface Adoption {
 
 /** Questions: answered from what is committed. */
 export type Question =
-  | { readonly kind: 'lanes'; readonly limit: number }
   | {
-      readonly kind: 'due';
-      readonly destination: string;
-      readonly sender: string;
+      readonly kind: 'destinations';
       readonly nowMs: number;
       readonly limit: number;
+      readonly after: DueDestination | undefined;
     }
+  | ({ readonly kind: 'take'; readonly destination: string } & Wish)
+  | { readonly kind: 'giveBack'; readonly deliveries: readonly number[] }
   | { readonly kind: 'read'; readonly id: RowName }
   | { readonly kind: 'list'; readonly limit: number }
   | { readonly kind: 'show'; readonly id: RowName }
@@ -100,6 +100,8 @@ export interface StoredDelivery {
   readonly recipients: string;
   readonly envelope: string;
 }
+
+export type StoredShare = Omit<Taken, 'deliveries'> & { readonly deliveries: readonly StoredDelivery[] };
 
 export interface StoredMessage {
   readonly id: number;
@@ -169,8 +171,9 @@ export interface Answers {
   readonly finish: Committed;
   readonly forget: Committed;
   readonly steer: Committed;
-  readonly lanes: readonly Lane[];
-  readonly due: readonly StoredDelivery[];
+  readonly destinations: DueDestinations;
+  readonly take: StoredShare;
+  readonly giveBack: undefined;
   readonly read: StoredContent | undefined;
   readonly list: readonly StoredMessage[];
   readonly show: StoredMessage | undefined;

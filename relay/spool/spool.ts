@@ -89,12 +89,34 @@ export interface Outcome {
   readonly signature?: Buffer;
 }
 
-export interface Lane {
+export interface DueDestination {
   readonly destination: string;
-  /** Sender identity: user, network, or '' for our own. Lanes of a destination take turns. */
-  readonly sender: string;
-  /** Earliest due time in the lane. */
+  /** Nothing of it is due before. */
   readonly dueMs: number;
+}
+
+export interface DueDestinations {
+  readonly due: readonly DueDestination[];
+  /** When to ask again for others; absent: not before a delivery is deferred or parked. */
+  readonly nextMs?: number;
+}
+
+/** What may be taken of a destination. */
+export interface Wish {
+  readonly nowMs: number;
+  /** Deliveries. */
+  readonly limit: number;
+  /** The sender whose turn was the last one; those after it come first. */
+  readonly afterSender?: string | undefined;
+}
+
+export interface Taken {
+  readonly deliveries: readonly QueuedDelivery[];
+  readonly lastSender?: string | undefined;
+  /** There is more that is due. */
+  readonly more: boolean;
+  /** When the next one is; absent where there is more that is due, or nothing that waits. */
+  readonly nextMs?: number;
 }
 
 /** A message as `chasqui queue` shows it. */
@@ -204,10 +226,15 @@ export interface Spool {
   bound(bounds: IntakeBounds): void;
   /** Known without asking the disk; at most a second old. */
   health(): SpoolHealth;
-  /** Lanes with something due at nowMs or later, earliest first. */
-  lanes(limit: number): Promise<readonly Lane[]>;
-  /** The first n deliveries of a lane that are due, in order of due time. The caller knows which are in hand already. */
-  due(lane: Pick<Lane, 'destination' | 'sender'>, nowMs: number, n: number): Promise<readonly QueuedDelivery[]>;
+  /** Destinations that may have something due, those that wait longest first. @param after the last one of the page before */
+  destinations(nowMs: number, limit: number, after?: DueDestination): Promise<DueDestinations>;
+  /**
+   * Takes deliveries of a destination that are due; each of its senders has a share. They are in hand from then on, and
+   * not given out again until their outcome is recorded; those whose outcome never is, at the next start.
+   */
+  take(destination: string, wish: Wish): Promise<Taken>;
+  /** Deliveries that were taken and not tried: they may be taken again. */
+  giveBack(deliveries: readonly number[]): Promise<void>;
   /** @throws {SpoolDamage} when the crc of a row is wrong; of a body file, its reader throws before the last chunk. */
   read(queueId: string): Promise<Content>;
   /** Enters accepted deliveries that the scheduler could not keep in memory into the index, due at once. */

@@ -3,12 +3,12 @@
  * so it is on hold after a restart too, and nothing on the way of other mail has to ask for it.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import type { LaneKey } from './lanes.ts';
+import type { Place } from './lanes.ts';
 import type { RowName, Steer, Steered } from './requests.ts';
 import { heldSince, integerOf, isHeld, textOf } from './rows.ts';
 
 export interface SteerEffects {
-  readonly lanes: LaneKey[];
+  readonly places: Place[];
   /** No message has the id 0. */
   readonly rowOf: (name: RowName) => number;
   readonly moving: (message: number) => boolean;
@@ -22,7 +22,7 @@ export class Steering {
 
   constructor(db: DatabaseSync) {
     this.#deliveries = db.prepare(
-      `SELECT delivery.id, destination, sender, due FROM message, delivery
+      `SELECT delivery.id, destination, due FROM message, delivery
        WHERE message.id = ? AND delivery.id >= first_delivery AND delivery.id < first_delivery + deliveries`,
     );
     this.#setDue = db.prepare('UPDATE delivery SET due = ? WHERE id = ?');
@@ -37,14 +37,14 @@ export class Steering {
       // Its peer may have it by now, or deliver it: only the move itself ends it here.
       if (found.length > 0 && effects.moving(message)) return { deliveries: found.length, changed: 0, moving: true };
       let changed = 0;
-      for (const { id, destination, sender, due } of found) {
+      for (const { id, destination, due } of found) {
         const delivery = integerOf(id);
         if (action === 'remove') effects.finish(delivery);
         else {
           const dueMs = dueAfter(action, due, nowMs);
           if (dueMs === undefined) continue;
           this.#setDue.run(dueMs, delivery);
-          effects.lanes.push({ destination: textOf(destination), sender: textOf(sender) });
+          effects.places.push({ destination: textOf(destination), dueMs });
         }
         changed += 1;
       }

@@ -7,14 +7,14 @@ import path from 'node:path';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { Arrivals } from './arrivals.ts';
 import { BODY_FOLDER, removeBody, removeOrphans } from './body-file.ts';
-import { type Applied, Changes } from './changes.ts';
+import { Changes } from './changes.ts';
 import { readMark, writeMark } from './damage-mark.ts';
 import { openDatabase, PAGE_SIZE } from './database.ts';
 import { Departures } from './departures.ts';
 import { syncFolder } from './folder.ts';
 import { FailedSync, failureOf, GroupCommit, isFull, type Outcome, writeFailure } from './group.ts';
 import { ID_FILE, IdFile, readIds } from './id-file.ts';
-import { type LaneKey, Lanes } from './lanes.ts';
+import { Lanes } from './lanes.ts';
 import { lostCommits, refuseLostDatabase } from './loss.ts';
 import { isRebuilt, UNKNOWN_IDS } from './mend.ts';
 import { Questions } from './questions.ts';
@@ -151,11 +151,12 @@ export class Storage {
       this.#highestId = highest;
       this.#writeIds();
     }
-    for (const { messages, deliveries } of applied) {
+    for (const { messages, deliveries, recorded, places } of applied) {
       this.#messages += messages;
       this.#deliveries += deliveries;
+      this.#lanes.release(recorded);
+      this.#lanes.add(places);
     }
-    this.#lanes.refresh(lanesOf(applied));
     return outcomes;
   }
 
@@ -209,18 +210,20 @@ export class Storage {
   /** @throws {SpoolDamage} */
   answer(question: Question): Answer {
     switch (question.kind) {
-      case 'lanes':
-        return this.#lanes.first(question.limit);
-      case 'due': {
-        const { sound, damaged } = this.#questions.due(question, question.nowMs, question.limit);
-        for (const delivery of damaged) {
-          this.#log('error', `${delivery.error.message}; left out until the next start`, { delivery: delivery.id });
-          this.#questions.setAside(delivery);
+      case 'destinations':
+        return this.#lanes.destinations(question.nowMs, question.limit, question.after);
+      case 'take': {
+        const { destination, nowMs, limit, afterSender } = question;
+        const share = this.#lanes.take(destination, nowMs, limit, afterSender);
+        // What is damaged stays taken: else it would be the first of its lane forever.
+        const deliveries = this.#questions.deliveries(share.deliveries, (id, error) => {
+          this.#log('error', `${error.message}; left out until the next start`, { delivery: id });
           this.#setAside += 1;
-        }
-        if (damaged.length > 0) this.#lanes.refresh([question]);
-        return sound;
+        });
+        return { ...share, deliveries };
       }
+      case 'giveBack':
+        return this.#lanes.giveBack(question.deliveries);
       case 'read':
         return this.#questions.read(this.#rowOf(question.id));
       case 'list':
@@ -339,8 +342,4 @@ function reserve(db: DatabaseSync, highest: number, skip: number): Pick<Opened, 
 
 function count(db: DatabaseSync, table: 'message' | 'delivery'): number {
   return integerOf(db.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.n);
-}
-
-function* lanesOf(applied: readonly Applied[]): Generator<LaneKey> {
-  for (const { lanes } of applied) yield* lanes;
 }

@@ -81,7 +81,7 @@ test('recover gives up what is lost, names it, and the queue takes mail again', 
 
   const again = await openIn(t, folder);
   assert.deepEqual(
-    (await again.due({ destination: 'one.test', sender: '' }, NOW, 10)).map(({ queueId }) => queueId),
+    (await again.take('one.test', { nowMs: NOW, limit: 10 })).deliveries.map(({ queueId }) => queueId),
     [fine.queueId, large.queueId],
   );
   await again.read(large.queueId);

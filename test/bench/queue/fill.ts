@@ -70,7 +70,7 @@ class Filler {
     let gone: Promise<unknown> = Promise.resolve();
     for (let from = 0; from < total; from += BATCH) {
       const numbers = Array.from({ length: Math.min(BATCH, total - from) }, (_, index) => from + index);
-      const accepted = await Promise.all(numbers.map((number) => this.#accept(number)));
+      const accepted = await Promise.all(numbers.map(() => this.#accept()));
       // Those that go do so a batch later, when what came after them is stored already.
       await gone;
       const inMemory = total - from <= IN_MEMORY / 2;
@@ -82,11 +82,11 @@ class Filler {
 
   /** Never comes back: the process is killed while this is being committed. */
   dieInCommit(): void {
-    for (let number = 0; number < BATCH; number += 1) void this.#accept(4);
+    for (let number = 0; number < BATCH; number += 1) void this.#accept();
     setImmediate(() => setImmediate(() => process.kill(process.pid, 'SIGKILL')));
   }
 
-  async #accept(number: number): Promise<Accepted> {
+  async #accept(): Promise<Accepted> {
     const intake = this.#spool.open();
     await intake.write(this.#content);
     const domains = new Set(

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
-import { queuedMessages } from '../../../cli/admin-client.ts';
+import { queuePage } from '../../../cli/admin-client.ts';
 import { writeRelayConfig } from '../../harness/relay-process.ts';
 import { freePorts } from '../../harness/standalone.ts';
 
@@ -66,7 +66,7 @@ export class Replica implements AsyncDisposable {
     while (performance.now() < end) {
       const page = await fetch(`http://127.0.0.1:${this.#monitoring}/metrics`);
       await page.text();
-      await queuedMessages(this.#admin, LISTED);
+      await queuePage(this.#admin, {}, LISTED, undefined);
       await pause(Math.min(LOOKED_AT_MS, Math.max(0, end - performance.now())));
     }
   }

@@ -69,7 +69,10 @@ export class Sink implements AsyncDisposable {
 }
 
 const REPLIES: ReadonlyMap<string, string> = new Map([
-  ['EHLO', '250-sink.bench.test\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n'],
+  [
+    'EHLO',
+    '250-sink.bench.test\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n',
+  ],
   ['DATA', '354 Go ahead\r\n'],
   ['QUIT', '221 2.0.0 Bye\r\n'],
 ]);
