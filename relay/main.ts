@@ -123,7 +123,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     handler: monitoringHandler(metrics, status),
     observer: log,
   });
-  const takes = () => ordinal < config.current().replicas;
+  const takes = () => ordinal < config.current().replicas && spool.health().hindrance === undefined;
   const actions = new Actions({
     spool,
     deliverer,

@@ -402,3 +402,44 @@ test('while delivery is suspended nothing begins; afterwards all of it does, fro
     stage.end(last);
   }
 });
+
+/** A message of which nothing is in memory, unless said otherwise. */
+const movable = (delivery: QueuedDelivery, inMemory: readonly number[] = []) => ({
+  id: 1,
+  deliveries: [delivery.id],
+  inMemory,
+});
+
+test('what another deals with is not tried, until it is let go', async () => {
+  using stage = new Stage();
+  const delivery = stage.store('a.test');
+  assert.equal(stage.scheduler.reserve(movable(delivery), false), true);
+  await stage.scheduler.sweep();
+  await stage.begunAre(0);
+  stage.scheduler.letGo([delivery.id]);
+  await stage.scheduler.sweep();
+  await stage.begunAre(1);
+});
+
+test('what is being tried, or is new mail on its way here, is left alone', async () => {
+  using stage = new Stage({ perDestination: 1 });
+  const tried = stage.add('a.test');
+  await stage.begunAre(1);
+  for (const take of [false, true]) {
+    assert.equal(stage.scheduler.reserve(movable(tried, [tried.id]), take), false);
+    const committed = stage.make('a.test');
+    assert.equal(stage.scheduler.reserve(movable(committed, [committed.id]), take), false);
+  }
+});
+
+test('what waits in memory is taken from there only when that is asked for, and is not tried then', async () => {
+  using stage = new Stage({ perDestination: 1 });
+  const [first, second, third] = [stage.add('a.test'), stage.add('a.test'), stage.add('a.test')];
+  await stage.begunAre(1);
+  assert.equal(stage.scheduler.reserve(movable(second, [second.id]), false), false);
+  assert.equal(stage.scheduler.reserve(movable(second, [second.id]), true), true);
+  stage.scheduler.letGo([second.id]);
+  stage.end(first);
+  await stage.begunAre(2);
+  assert.deepEqual(stage.begun, [first, third]);
+});

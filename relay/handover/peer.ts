@@ -8,8 +8,8 @@ import { AdoptAnswer, BrokenTransfer, decode, ForgetBody, PeerAnswer } from './p
 import type { OnStep } from './steps.ts';
 
 export interface PeerOptions {
-  readonly spool: Pick<Spool, 'spoolId' | 'moves'>;
-  /** Whether this replica is wanted. One that drains takes only what was marked for it before it did. */
+  readonly spool: Pick<Spool, 'spoolId' | 'moves' | 'health'>;
+  /** Whether this replica is wanted and can take mail. One that drains takes what was marked for it before it did. */
   readonly takes: () => boolean;
   /** Something in the spool is due then (milliseconds since 1970). */
   readonly wakeAt: (dueMs: number) => void;
@@ -34,6 +34,9 @@ export const handoverRoutes = ({ spool, takes, wakeAt, observer, onStep }: PeerO
     answer: AdoptAnswer,
     handle: async ({ params, content }) => {
       checkSpool(params.spool, spool.spoolId);
+      // No room for it as for new mail; and a ledger that lost entries would take what it had before.
+      const { hindrance } = spool.health();
+      if (hindrance) throw new Problem(503, `its spool takes no mail (${hindrance.kind})`);
       const { moving, adopted } = await adopt({ spool, onStep }, content);
       if (adopted === 'new') {
         observer.log('info', 'message taken over from another replica', { queueId: moving.queueId });

@@ -35,6 +35,9 @@ const SQLITE_IOERR_DIR_FSYNC = 1290;
 /** 16 MiB of WAL. */
 const CHECKPOINT_PAGES = 1000;
 
+/** New to this spool: it can stay where it comes from. */
+const isIntake = ({ kind }: Change): boolean => kind === 'accept' || kind === 'adopt';
+
 export class GroupCommit {
   readonly #db: DatabaseSync;
   readonly #changes: Pick<Changes, 'apply'>;
@@ -64,17 +67,17 @@ export class GroupCommit {
     } catch (error) {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
       const failure = failureOf(error);
-      if (failure.reason === 'full' && group.every(({ kind }) => kind !== 'accept')) {
+      if (failure.reason === 'full' && !group.some(isIntake)) {
         if (this.#makeRoom()) return this.run(group);
         // What is too much for the room that is left may be recorded piece by piece.
         const half = Math.ceil(group.length / 2);
         if (half < group.length) return [...this.run(group.slice(0, half)), ...this.run(group.slice(half))];
       }
       // Where a disk is too full for new mail, there may still be room to record what became of the old.
-      const others = group.filter((change) => change.kind !== 'accept');
+      const others = group.filter((change) => !isIntake(change));
       const retried = others.length > 0 && others.length < group.length ? [...this.run(others)] : [];
       return group.map((change) => {
-        const outcome = change.kind === 'accept' ? undefined : retried.shift();
+        const outcome = isIntake(change) ? undefined : retried.shift();
         return outcome ?? { ok: false, failure };
       });
     }
