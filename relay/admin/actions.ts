@@ -8,7 +8,7 @@ import type { Message } from '../deliver/message.ts';
 import { ownReply } from '../deliver/reply.ts';
 import type { Observer } from '../observe/events.ts';
 import type { Envelope, Recipient, Reply } from '../spool/envelope.ts';
-import type { QueuedMessage, SpawnedMessage, Spool } from '../spool/spool.ts';
+import type { Accepted, QueuedMessage, SpawnedMessage, Spool } from '../spool/spool.ts';
 import type { ActionResult } from './shapes.ts';
 
 export const ACTIONS = ['hold', 'release', 'retry', 'bounce', 'delete'] as const;
@@ -126,10 +126,8 @@ export class Actions {
     const nowMs = now();
     const failed = deliveries.flatMap(({ recipients }) => recipients.map(givenUp));
     const notice = await this.#notice(message, failed, nowMs);
-    const [spawned] = await spool.record(
-      deliveries.map(({ id, attempts }) => ({ delivery: id, attempts, remaining: [], dueMs: nowMs })),
-      notice ? [notice] : [],
-    );
+    const spawned = await this.#recordEnd(message, deliveries, notice, nowMs);
+    if (spawned === 'moving') return spawned;
     const dsn = spawned && { dsn: spawned.queueId };
     this.#tell('returned', { ...message, deliveries }, by, dsn);
     for (const { destination, attempts, recipients } of deliveries) {
@@ -149,6 +147,28 @@ export class Actions {
     }
     if (spawned) deliverer.enqueue(spawned);
     return 'done';
+  }
+
+  /** A replica that drains may have marked the message since it was put on hold: then its peer goes on with it. */
+  async #recordEnd(
+    { queueId }: QueuedMessage,
+    deliveries: QueuedMessage['deliveries'],
+    notice: SpawnedMessage | undefined,
+    nowMs: number,
+  ): Promise<Accepted | 'moving' | undefined> {
+    const { spool } = this.#options;
+    const outcomes = deliveries.map(({ id, attempts }) => ({
+      ...{ delivery: id, attempts, remaining: [], dueMs: nowMs },
+      unlessMoving: true,
+    }));
+    try {
+      const [spawned] = await spool.record(outcomes, notice ? [notice] : []);
+      return spawned;
+    } catch (error) {
+      const [steered] = await spool.steer('hold', [{ queueId }]);
+      if (steered?.moving) return 'moving';
+      throw error;
+    }
   }
 
   async #notice(

@@ -22,6 +22,8 @@ export interface QueueRoutesOptions {
 
 /** A request looks through so much of the queue as it can meanwhile; the next one goes on from there. */
 const LOOK_MS = 1_000;
+/** What a page holds at most, but for its last message. */
+const RECIPIENTS = 20_000;
 const COUNTED_ROWS = 1_000;
 
 const SUMMARIES: Readonly<Record<Action, string>> = {
@@ -89,7 +91,7 @@ const actionRoute = (action: Action, options: QueueRoutesOptions): Route =>
       return {
         messages: messages.map(({ queueId, deliveries }, index) => ({
           queueId,
-          recipients: deliveries.reduce((sum, { recipients }) => sum + recipients.length, 0),
+          recipients: recipientsOf(deliveries),
           result: results[index] ?? 'matched',
         })),
         unknown: [...unknown],
@@ -141,13 +143,24 @@ async function look(
   const untilMs = now() + LOOK_MS;
   const messages: QueuedMessage[] = [];
   let next = after;
+  let recipients = 0;
   do {
     const page = await spool.search(filter, next, limit - messages.length);
     messages.push(...page.messages);
+    for (const { deliveries } of page.messages) recipients += recipientsOf(deliveries);
     next = page.next;
-  } while (next !== undefined && messages.length < limit && now() < untilMs && !signal.aborted);
+  } while (
+    next !== undefined &&
+    messages.length < limit &&
+    recipients < RECIPIENTS &&
+    now() < untilMs &&
+    !signal.aborted
+  );
   return { messages, ...(next !== undefined && { next }) };
 }
+
+const recipientsOf = (deliveries: QueuedMessage['deliveries']): number =>
+  deliveries.reduce((sum, { recipients }) => sum + recipients.length, 0);
 
 /** Whoever asks while an answer is made gets the same one: to count a million rows is work of seconds. */
 function shared(count: () => Promise<QueueCounts>): () => Promise<QueueCounts> {

@@ -219,8 +219,16 @@ export class Changes {
   }
 
   #record(outcome: StoredOutcome, effects: Effects): void {
+    if (outcome.unlessMoving) this.#refuseMoving(outcome.delivery);
     if (outcome.recipients === undefined) this.#finish(outcome.delivery, effects);
     else this.#deferTo(outcome, outcome.recipients, effects);
+  }
+
+  #refuseMoving(delivery: number): void {
+    const row = this.#getDelivery.get(delivery);
+    if (row && this.#departures.isMoving(integerOf(row.message))) {
+      throw new RefusedChange(`the message of delivery ${delivery} moves to another spool`);
+    }
   }
 
   #finish(id: number, effects: Effects): void {

@@ -167,12 +167,13 @@ class ThreadedSpool implements Spool {
       const messages = await Promise.all(spawned.map((message) => this.#spawn(message, files)));
       const committed = await this.#thread.request<'record'>({
         kind: 'record',
-        outcomes: outcomes.map(({ delivery, attempts, remaining, dueMs, signature }) => ({
+        outcomes: outcomes.map(({ delivery, attempts, remaining, dueMs, signature, unlessMoving = false }) => ({
           delivery,
           attempts,
           recipients: remaining.length === 0 ? undefined : JSON.stringify(remaining),
           dueMs: Math.round(dueMs),
           signature,
+          unlessMoving,
         })),
         spawned: messages,
       });

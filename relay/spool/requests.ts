@@ -22,6 +22,7 @@ export interface StoredOutcome {
   readonly recipients: string | undefined;
   readonly dueMs: number;
   readonly signature: Uint8Array | undefined;
+  readonly unlessMoving?: boolean;
 }
 
 /** What a person does to deliveries, see Spool.steer. */

@@ -8,9 +8,10 @@ import type { CountedRows, SearchedRows, StoredMessage } from './requests.ts';
 import { deliveryRow, integerOf, isHeld, type MessageRow, messageRow, parseEnvelope, parseRecipients } from './rows.ts';
 import { SpoolDamage } from './spool.ts';
 
-/** Some milliseconds. */
+/** Some milliseconds; and where messages have very many recipients, some megabytes. */
 const MESSAGES = 250;
 const DELIVERIES = 1_000;
+const RECIPIENTS_LENGTH = 2 * 1024 * 1024;
 
 export class Search {
   readonly #messages: StatementSync;
@@ -30,11 +31,15 @@ export class Search {
     const messages: StoredMessage[] = [];
     const rows = this.#messages.all(afterId, MESSAGES);
     let lastId = afterId;
+    let length = 0;
     for (const columns of rows) {
       lastId = integerOf(columns.id);
       try {
         const message = this.#matching(filter, messageRow(columns));
-        if (message && messages.push(message) === limit) return { messages, nextId: lastId };
+        if (!message) continue;
+        messages.push(message);
+        for (const { recipients } of message.deliveries) length += recipients.length;
+        if (messages.length === limit || length > RECIPIENTS_LENGTH) return { messages, nextId: lastId };
       } catch (error) {
         if (!(error instanceof SpoolDamage)) throw error;
         onDamage(error);

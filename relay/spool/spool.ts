@@ -85,6 +85,8 @@ export interface Outcome {
   readonly remaining: readonly Recipient[];
   /** Milliseconds since 1970 of the next attempt; ignored when nothing remains. */
   readonly dueMs: number;
+  /** Refused when the message moves to another spool: for who does not know what is marked. */
+  readonly unlessMoving?: boolean;
   /** Signature to store with the message, when it was made in this attempt and something remains. */
   readonly signature?: Buffer;
 }

@@ -38,14 +38,16 @@ const refused = (address: string, text: string, code = 451, enhanced = '4.7.1'):
   lastReply: { code, enhanced, text, host: 'mx.test' },
 });
 
+const ENVELOPE: Envelope = {
+  ...{ version: 1, mailFrom: 'sender@example.test', smtputf8: false, bodyType: '7BIT', arrivedMs: NOW },
+  ...{ sizeBytes: 7, bodyHash: '', headerBytes: 0 },
+};
+
 async function accept(spool: Spool, addresses: readonly string[], over: Partial<Envelope> = {}): Promise<Accepted> {
   const intake = spool.open();
   await intake.write(Buffer.from('content'));
   return intake.commit(
-    {
-      ...{ version: 1, mailFrom: 'sender@example.test', smtputf8: false, bodyType: '7BIT', arrivedMs: NOW },
-      ...{ sizeBytes: 7, bodyHash: '', headerBytes: 0, ...over },
-    },
+    { ...ENVELOPE, ...over },
     addresses.map((address) => ({ destination: address.replace(/.*@/, ''), recipients: [queued(address)] })),
   );
 }
@@ -167,6 +169,9 @@ test('what moves to another spool is left alone', async (t) => {
     assert.deepEqual(await spool.steer(action, only(message)), [{ deliveries: 1, changed: 0, moving: true }]);
   }
   assert.deepEqual(await dueAt(spool, 'one.test', NEVER), []);
+  const end = { delivery: idOf(message), attempts: 1, remaining: [], dueMs: NOW, unlessMoving: true };
+  await assert.rejects(spool.record([end], []), /moves to another spool/);
+  assert.ok(await spool.show(message.queueId));
 });
 
 async function search(spool: Spool, filter: QueueFilter, limit = 1000): Promise<readonly string[]> {
@@ -243,6 +248,18 @@ test('pages follow each other without a gap, whatever their size, and one is no 
   const rare = await spool.search({ recipient: 'user1199@one.test' }, undefined, 10);
   assert.deepEqual([rare.messages.length, rare.next === undefined], [0, false], 'it looks through a part at a time');
   assert.equal((await search(spool, { recipient: 'user1199@one.test' }, 10)).length, 1);
+});
+
+test('a page of messages with very many recipients ends early', async (t) => {
+  const spool = await openIn(t, folderFor(t));
+  const recipients = Array.from({ length: 1_000 }, (_, index) => queued(`someone.with.a.name.${index}@one.test`));
+  for (let message = 0; message < 60; message += 1) {
+    const intake = spool.open();
+    await intake.commit(ENVELOPE, [{ destination: 'one.test', recipients }]);
+  }
+  const { messages, next } = await spool.search({}, undefined, 1_000);
+  assert.ok(messages.length < 60 && next !== undefined, `${messages.length}`);
+  assert.equal((await search(spool, {})).length, 60);
 });
 
 test('counts tell recipients by destination and codes of the last reply, and how many are on hold', async (t) => {
