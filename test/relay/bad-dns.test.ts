@@ -181,7 +181,7 @@ const told = ({ event, reply }: RelayLine): string => `${event} ${reply?.code} $
 test('mail for others goes on', () => {
   for (const outcome of others) {
     assert.equal(outcome.event, 'delivered');
-    assert.ok((outcome.ageMs ?? Number.POSITIVE_INFINITY) < 1_000, `it took ${outcome.ageMs} ms`);
+    assert.ok((outcome.ageMs ?? Number.POSITIVE_INFINITY) < 3_000, `it took ${outcome.ageMs} ms`);
   }
 });
 
