@@ -156,14 +156,22 @@ describe('the credential of a user', () => {
 
   it('gets a verifier, which is kept from then on', async () => {
     const credential = await generated(planUser(observed(user('app')), clock).create?.[0]);
-    const verifier = await generated(planUser(observed(user('app'), { credential }), clock).apply?.[1]);
+    const verifier = await generated(planUser(observed(user('app'), { credential }), clock).apply?.[0]);
     assert.equal(verifier.name, 'app-verifier');
     assert.equal(readVerifier(user('app'), verifier)?.iterations, 4096);
     const steady = planUser(observed(user('app'), { credential, verifier }), clock);
-    assert.deepEqual(steady.apply, [credential]);
+    assert.deepEqual(steady.apply, [], 'nothing is written over what somebody may be editing');
     const edited = { ...credential, data: { ...credential.data, password: 'by-hand' } };
     const remade = await generated(planUser(observed(user('app'), { credential: edited, verifier }), clock).apply?.[1]);
     assert.equal(readVerifier(user('app'), remade)?.iterations, 100_000);
+  });
+
+  it('waits for a password that is being written, and neither makes one nor writes over it', async () => {
+    const { data, ...identity } = await generated(planUser(observed(user('app')), clock).create?.[0]);
+    const input = observed(user('app'), { credential: { ...identity, data: { ...data, password: '' } } });
+    const { create, apply, delete: gone } = planUser(input, clock);
+    assert.deepEqual([create, apply, gone], [undefined, undefined, undefined]);
+    assert.equal(condition(input, 'CredentialReady')?.reason, 'PasswordEmpty');
   });
 
   it('moves with its password when the Secret gets another name; the old one goes once the new one is there', async () => {

@@ -1,4 +1,5 @@
 /** SmtpUser: judges what a user may send as, and makes its credential. */
+import { isDeepStrictEqual } from 'node:util';
 import type { ObjectKey } from '../../crds/resource.ts';
 import type { SmtpRelay } from '../../crds/smtprelay.ts';
 import type { SmtpUser } from '../../crds/smtpuser.ts';
@@ -132,7 +133,11 @@ function planCredential(accepted: Judgement, observed: ObservedUser): Credential
   const stale = [credential, verifier].filter((secret) => secret !== undefined && !isOurs(secret));
   const former = isOurs(observed.former) && observed.former.purpose === CREDENTIAL ? observed.former : undefined;
   const password = isOurs(credential) ? credential.data.password : undefined;
-  if (!credential || !password) {
+  // An editor empties a file before it writes: a password is about to come, and must not be taken for a loss.
+  if (password === '') {
+    return { judgement: notReady('PasswordEmpty', `The password in Secret ${credential?.name} is empty: write one.`) };
+  }
+  if (!credential || password === undefined) {
     return {
       // One of ours without a password is of no use to anyone, and in the way of a new one.
       delete: [...stale, ...(isOurs(credential) ? [credential] : [])],
@@ -140,10 +145,15 @@ function planCredential(accepted: Judgement, observed: ObservedUser): Credential
       judgement: notReady('CredentialMissing', 'The credential is being made.'),
     };
   }
+  const wanted = credentialSecret(user, endpoint, password);
   const verified = isOurs(verifier) && readVerifier(user, verifier) !== undefined && verifies(verifier, password);
   return {
     delete: [...stale, ...(former ? [former] : [])],
-    apply: [credentialSecret(user, endpoint, password), ...(verified ? [] : [verifierRecipe(user, password)])],
+    // What is as it should be is not written again: it could replace a password that was put there meanwhile.
+    apply: [
+      ...(isDeepStrictEqual(credential, wanted) ? [] : [wanted]),
+      ...(verified ? [] : [verifierRecipe(user, password)]),
+    ],
     judgement: verified
       ? {
           type: 'CredentialReady',
