@@ -259,13 +259,20 @@ test('/healthz and /readyz tell the truth while a replica works, and while it st
 });
 
 test('a replica that is drained stays ready: to deliver what it holds is its work', async () => {
-  open = false;
-  await sendBy(1, 'late@example.org');
+  // What is past its dot can be handed to no other replica: it stays for as long as the destination thinks.
+  const answer = Promise.withResolvers<void>();
+  finalDot = answer.promise;
+  const begun = () =>
+    destination.connections.flatMap(({ lines }) => lines).filter((line) => line === 'RCPT TO:<hangs@example.org>')
+      .length;
+  const before = begun();
+  await sendBy(1, 'hangs@example.org');
+  await destination.until(() => begun() > before);
   outbound.standalone.edit('all.yaml', (manifests) => manifests.replace('"replicas": 2', '"replicas": 1'));
   await outbound.standalone.untilReplicas(RELAY, 'Ready Draining+mail');
   for (const port of outbound.ports.monitoring) {
     for (const path of ['/healthz', '/readyz']) assert.deepEqual(await page(port, path), { status: 200, text: 'ok\n' });
   }
-  open = true;
+  answer.resolve();
   await outbound.standalone.untilReplicas(RELAY, 'Ready Stopped');
 });
