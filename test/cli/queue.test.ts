@@ -128,6 +128,15 @@ describe('with a standalone of two replicas', () => {
     return id;
   }
 
+  /** SIGKILL of the replica that has the message; resolves when another process is ready in its place. */
+  async function killReplicaOf(id: string): Promise<void> {
+    const row = (await listed()).find(({ queueId }) => queueId === id);
+    const pid = standalone.replicaPids().get(Number(row?.replica.slice(-1))) ?? assert.fail(`${id} is not queued`);
+    process.kill(pid, 'SIGKILL');
+    await until('another process runs', () => ![...standalone.replicaPids().values()].includes(pid));
+    assert.equal((await chasqui('status', '--wait', '60')).code, 0);
+  }
+
   const tempfail = at('rcpt', '451 4.7.1 Greylisted, come back later');
   const arrived = (to: string, at = destination) => at.messages.filter((message) => message.to.includes(to)).length;
   const logged = (event: string, queueId: string) =>
@@ -181,12 +190,8 @@ describe('with a standalone of two replicas', () => {
     assert.deepEqual([held.code, held.stdout], [0, '1 message (1 recipient) put on hold\n']);
     assert.match((await chasqui('queue', 'list', '--status', 'held')).stdout, new RegExp(`^${id} .* held \\d+s `, 'm'));
 
-    const [row] = await listed({ state: 'held' });
-    const pid = standalone.replicaPids().get(Number(row?.replica.slice(-1))) ?? 0;
     destination.react = () => undefined;
-    process.kill(pid, 'SIGKILL');
-    await until('another process runs', () => ![...standalone.replicaPids().values()].includes(pid));
-    assert.equal((await chasqui('status', '--wait', '60')).code, 0);
+    await killReplicaOf(id);
 
     const retried = await chasqui('queue', 'retry', '--all');
     assert.equal(retried.code, 0, retried.stderr);
@@ -294,6 +299,20 @@ describe('with a standalone of two replicas', () => {
     await until('nothing is left', async () => (await ids()).length === 0);
     assert.equal(arrived('failing@one.test'), 0);
     assert.equal(logged('bounced', id).length, 1);
+  });
+
+  test('a message whose replica is killed before its attempt ends is found on hold, and is still there to release', async () => {
+    const { script, reached } = atTheDot();
+    destination.react = script;
+    const id = await send('killed@one.test');
+    await reached;
+    assert.match((await chasqui('queue', 'delete', id)).stdout, /being tried at this moment/);
+    destination.react = () => undefined;
+    await killReplicaOf(id);
+    assert.deepEqual(await ids({ state: 'held' }), [id]);
+    assert.equal(logged('removed', id).length, 0);
+    await chasqui('queue', 'release', id);
+    await until('it has arrived', () => arrived('killed@one.test') === 1);
   });
 
   test('a dry run tells how many it would be, and changes nothing', async () => {
