@@ -84,6 +84,7 @@ export function createDeliverer({
     start: () => scheduler.sweep(),
     enqueue: (accepted) => scheduler.add(accepted),
     reserve: (message, take) => scheduler.reserve(message, take),
+    gone: (deliveries) => scheduler.gone(deliveries),
     letGo: (deliveries) => scheduler.letGo(deliveries),
     wakeAt: (dueMs) => scheduler.wakeAt(dueMs),
     withdraw: (selections) => scheduler.withdraw(selections),

@@ -10,6 +10,7 @@ export interface Deliverer {
   enqueue(accepted: Accepted): void;
   /** See Scheduler. */
   reserve(message: Movable, take: boolean): boolean;
+  gone(deliveries: readonly number[]): void;
   letGo(deliveries: readonly number[]): void;
   /** Something in the spool is due then (milliseconds since 1970). */
   wakeAt(dueMs: number): void;

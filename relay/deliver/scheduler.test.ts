@@ -438,8 +438,19 @@ test('what waits in memory is taken from there only when that is asked for, and 
   await stage.begunAre(1);
   assert.equal(stage.scheduler.reserve(movable(second, [second.id]), false), false);
   assert.equal(stage.scheduler.reserve(movable(second, [second.id]), true), true);
-  stage.scheduler.letGo([second.id]);
+  stage.scheduler.gone([second.id]);
   stage.end(first);
   await stage.begunAre(2);
   assert.deepEqual(stage.begun, [first, third]);
+});
+
+test('what was taken and could not be moved is tried from memory after all', async () => {
+  using stage = new Stage({ perDestination: 1 });
+  const [first, second] = [stage.add('a.test'), stage.add('a.test')];
+  await stage.begunAre(1);
+  assert.equal(stage.scheduler.reserve(movable(second, [second.id]), true), true);
+  stage.scheduler.letGo([second.id]);
+  stage.end(first);
+  await stage.begunAre(2);
+  assert.deepEqual(stage.begun, [first, second]);
 });

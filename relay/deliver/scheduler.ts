@@ -148,6 +148,11 @@ export class Scheduler {
     return true;
   }
 
+  /** They are another's for good: what of them stands in a queue here is passed over when its turn comes. */
+  gone(deliveries: readonly number[]): void {
+    for (const id of deliveries) this.#reserved.delete(id);
+  }
+
   /** They are tried again, where they are still here: from memory, or from the spool. */
   letGo(deliveries: readonly number[]): void {
     for (const id of deliveries) {

@@ -16,8 +16,8 @@ import type { OnStep } from './steps.ts';
 export interface SourceOptions {
   readonly ordinal: number;
   readonly config: ConfigSource;
-  readonly spool: Pick<Spool, 'spoolId' | 'moves' | 'park' | 'stats'>;
-  readonly deliverer: Pick<Deliverer, 'reserve' | 'letGo'>;
+  readonly spool: Pick<Spool, 'spoolId' | 'moves' | 'stats'>;
+  readonly deliverer: Pick<Deliverer, 'reserve' | 'gone' | 'letGo'>;
   readonly observer: Observer;
   readonly transport: Transport;
   readonly onStep: OnStep;
@@ -199,7 +199,6 @@ export class Source {
       return marked;
     } catch (error) {
       // Nothing of it is marked, or it will be found so at the next start; until then it is delivered here.
-      await spool.park(messages.flatMap(({ inMemory }) => inMemory));
       deliverer.letGo(messages.flatMap(({ deliveries }) => deliveries));
       throw error;
     }
@@ -214,7 +213,7 @@ export class Source {
     await spool.moves.finish(done.map(({ sequence }) => sequence));
     onStep('finished');
     for (const { deliveries, queueId } of done) {
-      deliverer.letGo(deliveries);
+      deliverer.gone(deliveries);
       observer.message({ event: 'moved', queueId, peer: peer.ordinal, spool: peer.spool });
     }
     return done.length;

@@ -27,6 +27,8 @@ const STEPS: readonly { readonly step: Step; readonly side: 'source' | 'peer' }[
   { step: 'told', side: 'source' },
 ];
 const NONE = 'none';
+/** Of one replica to one destination. */
+const CONNECTIONS = 20;
 /** Fits no row of the spool. */
 const LARGE_LINES = 6_000;
 
@@ -175,4 +177,29 @@ test('a message on hold stays on hold where it moves, and is acted on there by i
   assert.deepEqual(messages, [{ queueId: held.queueId, recipients: 1, result: 'done' }]);
   await peer.untilEmpty();
   assertArrivedOnce([held], destination);
+});
+
+test('what waits in memory for a destination that hangs is handed over, and what is under way stays', async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  // Its connections of the source hang; what comes later is answered.
+  let hanging = CONNECTIONS;
+  const react: Script = async (step) => {
+    if (step.at === 'dot' && hanging-- > 0) await promise;
+    return undefined;
+  };
+  await using destination = await Destination.start({ react });
+  const [peerOf, sourceOf] = await RelayProcess.replicas(2, destination.port);
+  assert.ok(peerOf && sourceOf);
+  await using peer = peerOf;
+  await using source = sourceOf;
+  const sent: Sent[] = [];
+  for (let i = 0; i < CONNECTIONS + 10; i++) sent.push(await send(source, `${i}`, 3, [`ann-${i}@dest.test`]));
+  await destination.until(() => hanging <= 0);
+  peer.setReplicas(1);
+  await peer.logged('those that wait are delivered by the peer', ({ event }) => event === 'delivered', 10);
+  assert.equal((await replicaStatus(source.admin)).queue.messages, CONNECTIONS);
+  resolve();
+  await source.untilEmpty();
+  await peer.untilEmpty();
+  assertArrivedOnce(sent, destination);
 });
