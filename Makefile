@@ -8,7 +8,7 @@ SOURCES := {cli,crds,docs,examples,operator,relay,test}
 INSTALLED := node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench fuzz lint format generate clean
+.PHONY: help install run test bench bench-queue fuzz lint format generate clean
 # Options for another Node are none of the pinned one's business.
 unexport NODE_OPTIONS
 
@@ -46,6 +46,9 @@ bench: install ## compare with Postfix, Postfix+OpenDKIM and Haraka on this mach
 	PEERS=$${PEERS:-$(CURDIR)/.cache/bench/peers} test/bench/compare --relay-name chasqui \
 	  --relay-start '$(CURDIR)/test/bench/start signed' --relay-port 2525 --sizes 4096 \
 	  --peers postfix-opendkim,haraka-dkim --expect-dkim --out .cache/bench/signed.json
+
+bench-queue: install ## measure a replica with a million messages in its queue (an hour, 7 GB in QUEUE_FOLDER or /tmp)
+	$(NODE) test/bench/queue/measure.ts --messages $${QUEUE_MESSAGES:-1000000} $${QUEUE_FOLDER:+--folder "$$QUEUE_FOLDER"}
 
 fuzz: install ## feed the relay what nobody should send, for minutes, differently each time
 	FUZZ_RUNS=$${FUZZ_RUNS:-5000} $(NODE) --test --test-concurrency=1 'test/fuzz/*.test.ts'

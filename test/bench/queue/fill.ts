@@ -127,7 +127,7 @@ class Filler {
         state: 'deferred' as const,
         lastReply: SERVER_BUSY,
       }));
-      const dueMs = this.#nowMs + (fate.due ? -1 : 6) * Math.ceil(this.#random() * HOUR_MS);
+      const dueMs = this.#nowMs + (fate.due ? -1 : 2) * Math.ceil(this.#random() * HOUR_MS);
       return { delivery: id, attempts: fate.attempts, remaining, dueMs };
     });
     await this.#spool.record(outcomes, []);

@@ -13,7 +13,7 @@ const CHASQUI = join(import.meta.dirname, '../../../bin/chasqui');
 const STARTED = '"message":"relay started"';
 const LOOKED_AT_MS = 1_000;
 /** The most that the admin API lists. */
-const LISTED = 10_000;
+const LISTED = 1_000;
 
 export class Replica implements AsyncDisposable {
   readonly port: number;
