@@ -26,13 +26,17 @@ export class LineEnds {
   }
 }
 
-/** Whether every CR is followed by LF and every LF follows a CR. By search: a loop over bytes takes twice the time. */
-function isClean(text: Buffer): boolean {
+/**
+ * Whether every CR is followed by LF and every LF follows a CR. By search in a string, which takes less than half the
+ * time of a search in a Buffer, and a third of that of a loop over bytes.
+ */
+function isClean(bytes: Buffer): boolean {
+  const text = bytes.toString('latin1');
   for (let at = 0; ; ) {
-    const lf = text.indexOf(LF, at);
-    const cr = text.indexOf(CR, at);
+    const lf = text.indexOf('\n', at);
+    const cr = text.indexOf('\r', at);
     if (lf < 0) return cr < 0;
-    if (cr < at || cr !== lf - 1) return false;
+    if (cr !== lf - 1 || cr < at) return false;
     at = lf + 1;
   }
 }
