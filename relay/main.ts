@@ -16,7 +16,6 @@ import { TIMEOUTS } from './deliver/timeouts.ts';
 import { bySockets } from './handover/client.ts';
 import { handoverRoutes } from './handover/peer.ts';
 import { Source } from './handover/source.ts';
-import { letHeapGrow } from './heap.ts';
 import { both } from './observe/both.ts';
 import type { Observer } from './observe/events.ts';
 import { monitoringHandler } from './observe/http.ts';
@@ -57,7 +56,6 @@ export async function runRelay(options: RelayOptions): Promise<void> {
 }
 
 async function run(options: RelayOptions, log: Observer): Promise<void> {
-  letHeapGrow();
   const { ordinal, now = Date.now, timeouts = TIMEOUTS } = options;
   const stopped = stopRequest(options.supervised);
   await mkdir(options.spoolFolder, { recursive: true, mode: 0o700 });
