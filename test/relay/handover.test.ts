@@ -201,5 +201,8 @@ test('what waits in memory for a destination that hangs is handed over, and what
   resolve();
   await source.untilEmpty();
   await peer.untilEmpty();
+  // Whatever it has begun it ends.
+  source.terminate();
+  await source.ended();
   assertArrivedOnce(sent, destination);
 });
