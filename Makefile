@@ -8,7 +8,7 @@ SOURCES := {cli,crds,docs,examples,operator,relay,test}
 INSTALLED := node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench bench-queue fuzz lint format generate clean
+.PHONY: help install run test soak bench bench-queue fuzz lint format generate clean
 # Options for another Node are none of the pinned one's business.
 unexport NODE_OPTIONS
 
@@ -32,6 +32,9 @@ test: install ## check and test everything
 	@sh test/prepare.sh
 	@$(MAKE) --no-print-directory lint
 	env -u CHASQUI_STATE $(NODE) --test --test-concurrency=2 --test-timeout=180000 '$(SOURCES)/**/*.test.ts'
+
+soak: install ## run the tests that take long: a hundred kills, and a kill at each system call of the queue (an hour)
+	$(NODE) --test --test-concurrency=1 --test-timeout=5400000 'test/**/*.soak.ts'
 
 # Peers that are not installed are left out, and named; test/bench/install has them (as root, from apt and npm).
 bench: install ## compare with Postfix, Postfix+OpenDKIM and Haraka on this machine (minutes; quote ratios of one run)
