@@ -5,7 +5,7 @@
  * first start) and bytes that went bad in the WAL (SQLite silently ends the log before them). It is written after the
  * commit, so it may lag behind the database but never lead it: a file that leads proves that committed mail is missing.
  */
-import { closeSync, fdatasyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, fdatasyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { crc32 } from 'node:zlib';
 
@@ -58,10 +58,13 @@ export class IdFile {
 
   /** Makes the file, durable but for its folder entry. */
   static create(folder: string, ids: Ids): void {
-    const descriptor = openSync(path.join(folder, ID_FILE), 'w', 0o600);
+    // Under its name it is whole at any moment: half of one would look like damage after a kill.
+    const temporary = path.join(folder, `${ID_FILE}.new`);
+    const descriptor = openSync(temporary, 'w', 0o600);
     writeSync(descriptor, formatIds(ids), 0);
     fdatasyncSync(descriptor);
     closeSync(descriptor);
+    renameSync(temporary, path.join(folder, ID_FILE));
   }
 
   /**

@@ -93,7 +93,8 @@ export class Storage {
     this.#reserve = new Reserve(folder);
     this.#group = new GroupCommit(db, new Changes(db, this.#usage), () => this.#reserve.giveUp());
     this.#freePages = db.prepare('PRAGMA freelist_count');
-    this.#touch = db.prepare('UPDATE meta SET reserved_id = reserved_id');
+    // SQLite writes nothing where a row stays the same; an id that is reserved and never given does no harm.
+    this.#touch = db.prepare('UPDATE meta SET reserved_id = reserved_id + 1');
     this.#arrivals = new Arrivals(db);
     this.#questions = new Questions(db);
     this.#search = new Search(db);

@@ -19,8 +19,19 @@ export function contentOf(queueId: string, bytes: number): Buffer {
 export const FATAL = 70;
 const HINDERED_MS = 100;
 
+/** A reader that is slow makes a pipe full; what is said has to be out before anything else is done. */
+function say(line: string): void {
+  for (;;) {
+    try {
+      writeSync(1, `${line}\n`);
+      return;
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error;
+    }
+  }
+}
+
 async function drive(folder: string, bytes: number, sessions: number, messages: number): Promise<void> {
-  const say = (line: string) => writeSync(1, `${line}\n`);
   const spool = await openSpool({
     folder,
     lockWaitMs: 10_000,
