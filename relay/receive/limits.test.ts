@@ -163,7 +163,7 @@ const drip = (call: () => void): Disposable => {
 };
 
 test('a client that says nothing for idleTimeout is told so, before and after commands and within content', async () => {
-  await using relay = await start({ idleTimeoutMs: 1_000 });
+  await using relay = await start({ idleTimeoutMs: 2_000 });
   await using silent = await SmtpClient.connect(relay.port('local'));
   await using talked = await relay.session('local');
   await using sending = await relay.session('local');
@@ -174,14 +174,14 @@ test('a client that says nothing for idleTimeout is told so, before and after co
 });
 
 test('a command that drips in gains no time by its bytes', async () => {
-  await using relay = await start({ idleTimeoutMs: 1_000 });
+  await using relay = await start({ idleTimeoutMs: 2_000 });
   await using client = await relay.session('local');
   using _ = drip(() => client.send('N'));
   await client.play('S: 421 4.4.2\nS: (end)');
 });
 
 test('a response to AUTH that drips in gains no time by its bytes', async () => {
-  await using relay = await start({ idleTimeoutMs: 1_000 });
+  await using relay = await start({ idleTimeoutMs: 2_000 });
   await using client = await SmtpClient.connect(relay.port('submissions'), { implicitTls: true });
   await client.talk(['EHLO x', '250-'], ['AUTH PLAIN', '334']);
   using _ = drip(() => client.send('A'));
@@ -189,7 +189,7 @@ test('a response to AUTH that drips in gains no time by its bytes', async () => 
 });
 
 test('content that drips in gains little time by its bytes', async () => {
-  await using relay = await start({ idleTimeoutMs: 1_000 });
+  await using relay = await start({ idleTimeoutMs: 2_000 });
   await using client = await relay.session('local');
   await client.play(TRANSACTION);
   using _ = drip(() => client.send('\r\n'));
@@ -211,7 +211,7 @@ test('content at a slow but honest pace may take longer than idleTimeout', async
 });
 
 test('a handshake that drips in gains no time by its bytes', async () => {
-  await using relay = await start({ idleTimeoutMs: 1_000 });
+  await using relay = await start({ idleTimeoutMs: 2_000 });
   await using upgrading = await SmtpClient.connect(relay.port('submission'));
   await upgrading.talk(['EHLO x', '250-'], ['STARTTLS', '220 ']);
   const implicit = connect({ host: '127.0.0.1', port: relay.port('submissions') });
@@ -236,7 +236,7 @@ test('a handshake that the client leaves is over', async () => {
 });
 
 test('a client that reads no replies is cut off after idleTimeout', async () => {
-  await using relay = await start({ idleTimeoutMs: 1_000, connectionsPerClient: 1 });
+  await using relay = await start({ idleTimeoutMs: 2_000, connectionsPerClient: 1 });
   const socket = connect({ host: '127.0.0.1', port: relay.port('local') });
   socket.on('error', () => {});
   await once(socket, 'connect');
