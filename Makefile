@@ -54,7 +54,7 @@ bench-queue: install ## measure a replica with a million messages in its queue (
 	$(NODE) test/bench/queue/measure.ts --messages $${QUEUE_MESSAGES:-1000000} $${QUEUE_FOLDER:+--folder "$$QUEUE_FOLDER"}
 
 fuzz: install ## feed the relay what nobody should send, for minutes, differently each time
-	FUZZ_RUNS=$${FUZZ_RUNS:-5000} $(NODE) --test --test-concurrency=1 'test/fuzz/*.test.ts'
+	FUZZ_RUNS=$${FUZZ_RUNS:-5000} $(NODE) --test --test-concurrency=1 --test-timeout=3600000 'test/fuzz/*.{test,soak}.ts'
 
 lint: install ## check format, style, types and dead code
 	$(BIN)/biome ci .
