@@ -1,12 +1,19 @@
 /** How many sessions a replica has, and how long they last. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import test from 'node:test';
 import { CONFIG, Receiving } from '../../test/harness/receiving.ts';
 import { SmtpClient } from '../../test/harness/smtp-client.ts';
 
 type Limits = typeof CONFIG.settings.limits;
+
+/** `once` would reject where the server resets the connection, as it may. */
+const closed = (socket: Socket): Promise<void> =>
+  new Promise((resolve) => {
+    if (socket.closed) resolve();
+    else socket.once('close', () => resolve());
+  });
 
 const start = (limits: Partial<Limits>) =>
   Receiving.start({
@@ -224,7 +231,7 @@ test('a handshake that drips in gains no time by its bytes', async () => {
     if (implicit.writable) implicit.write(byte.length > 0 ? byte : '\0');
     upgrading.send(byte.length > 0 ? byte.toString('latin1') : '\0');
   });
-  if (!implicit.resume().closed) await once(implicit, 'close', { signal: AbortSignal.timeout(20_000) });
+  if (!implicit.resume().closed) await closed(implicit);
   assert.equal(await upgrading.ended(), '');
 });
 
@@ -232,7 +239,7 @@ test('a handshake that the client leaves is over', async () => {
   await using relay = await start({});
   const socket = connect({ host: '127.0.0.1', port: relay.port('submissions') });
   socket.resume().end(Buffer.from('160301', 'hex'));
-  await once(socket, 'close', { signal: AbortSignal.timeout(20_000) });
+  await closed(socket);
 });
 
 test('a client that reads no replies is cut off after idleTimeout', async () => {

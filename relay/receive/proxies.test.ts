@@ -7,6 +7,13 @@ import { connect as connectTls } from 'node:tls';
 import { CONFIG, PASSWORD, Receiving } from '../../test/harness/receiving.ts';
 import { base64 } from '../../test/harness/smtp-client.ts';
 
+/** `once` would reject where the server resets the connection, as it may. */
+const closed = (socket: Socket): Promise<void> =>
+  new Promise((resolve) => {
+    if (socket.closed) resolve();
+    else socket.once('close', () => resolve());
+  });
+
 const PROXY = '127.0.0.9';
 const V1 = 'PROXY TCP4 192.0.2.1 198.51.100.1 54321 587\r\n';
 const V2 = Buffer.from('0d0a0d0a000d0a515549540a2111000cc0000201c6336401d431024b', 'hex');
@@ -40,7 +47,7 @@ async function heard(name: string, from: string, ...pieces: readonly (string | B
     socket.write(piece);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  if (!socket.closed) await once(socket, 'close', { signal: AbortSignal.timeout(20_000) });
+  if (!socket.closed) await closed(socket);
   return text;
 }
 
@@ -86,7 +93,7 @@ for (const [what, header] of [
       text += chunk.toString();
     });
     secure.write(`EHLO c\r\nAUTH PLAIN ${base64(`\0app.default\0${PASSWORD}`)}\r\n${MAIL}`);
-    await once(secure, 'close', { signal: AbortSignal.timeout(20_000) });
+    await closed(secure);
     assert.match(text, /^220 .*235 2\.7\.0 .*250 2\.6\.0 /s);
     assert.match(relay.content(), /^Received: from client\.test \(\[192\.0\.2\.1\]\)/);
   });
@@ -125,7 +132,7 @@ test('a proxy without a header that can be read hears nothing', async () => {
 test('a proxy that leaves within its header is gone', async () => {
   const socket = await opened(relay, 'local', PROXY);
   socket.resume().end(V1.slice(0, 10));
-  await once(socket, 'close', { signal: AbortSignal.timeout(20_000) });
+  await closed(socket);
 });
 
 test('a proxy has so much time for its header, whatever drips in', async () => {
@@ -137,7 +144,7 @@ test('a proxy has so much time for its header, whatever drips in', async () => {
   });
   const bytes = Buffer.from(V1.slice(0, -2)).values();
   const drip = setInterval(() => socket.write(Buffer.from([bytes.next().value ?? 0x20])), 100);
-  await once(socket, 'close', { signal: AbortSignal.timeout(20_000) });
+  await closed(socket);
   clearInterval(drip);
   assert.equal(text, '');
 });
@@ -163,7 +170,7 @@ test('proxies come and go with the config, for connections from then on', async 
   changing.change({ settings: settings() });
   const proxied = await opened(changing, 'local', PROXY);
   proxied.write('PROXY TCP4 192.0.2.7 198.51.100.1 1 2\r\nGET / HTTP/1.1\r\n');
-  await once(proxied.resume(), 'close', { signal: AbortSignal.timeout(20_000) });
+  await closed(proxied.resume());
   const refused = changing.sessionEvents.at(-1);
   assert.equal(refused?.event === 'rejected' && refused.client, '192.0.2.7');
   plain.destroy();
