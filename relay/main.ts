@@ -111,8 +111,9 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     transport: bySockets(config),
   });
 
+  const accepting = new Accepting({ ...options, config, receiver, observer: log });
   const phase = { listening: false, stopping: false };
-  const status = () => replicaStatus({ ordinal, config, spool, handover, monitoring, phase });
+  const status = () => replicaStatus({ ordinal, config, spool, handover, monitoring, accepting, phase });
   const monitoring = serveMonitoring({
     host: options.monitoring.host,
     // Replicas that share a machine need a port each.
@@ -144,7 +145,6 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
 
   // Not waited for: a long queue must not keep new mail out.
   void deliverer.start();
-  const accepting = new Accepting({ ...options, config, receiver, observer: log });
   await accepting.start();
   phase.listening = true;
   handover.start();

@@ -35,6 +35,7 @@ export interface StatusParts {
   /** Why it does not do its work; undefined: it does. */
   readonly handover: { readonly problem: string | undefined };
   readonly monitoring: { readonly problem: string | undefined };
+  readonly accepting: { readonly problem: string | undefined };
   readonly phase: { readonly listening: boolean; readonly stopping: boolean };
 }
 
@@ -59,13 +60,13 @@ export async function replicaStatus(parts: StatusParts): Promise<ReplicaStatus> 
  * A drain is no reason to be unready: an unready pod holds up every rollout, here for as long as its mail waits. Clients
  * are kept off by the greeting, 421, and by the operator, which decides whom they are sent to.
  */
-function unreadiness({ spool, monitoring, phase }: StatusParts): string[] {
+function unreadiness({ spool, monitoring, accepting, phase }: StatusParts): string[] {
   const { hindrance } = spool.health();
   return [
     ...(phase.listening ? [] : ['not listening yet']),
     ...(phase.stopping ? ['stopping'] : []),
     // A full queue is no reason either: its clients are told 452, and it is emptied by itself.
     ...(hindrance === undefined || hindrance.kind === 'full' ? [] : [hindrance.problem]),
-    ...(monitoring.problem === undefined ? [] : [monitoring.problem]),
+    ...[monitoring.problem, accepting.problem].filter((problem) => problem !== undefined),
   ];
 }

@@ -74,6 +74,11 @@ export class Listener implements Host {
     return this.#stopping;
   }
 
+  /** No session is open. */
+  get isEmpty(): boolean {
+    return this.#connections.size === 0;
+  }
+
   /** Resolves with the port when it listens. */
   async open(where: { readonly fd: number } | { readonly port: number; readonly host?: string }): Promise<number> {
     if (this.#retired) {
@@ -84,6 +89,7 @@ export class Listener implements Host {
     const listening = once(this.#server, 'listening');
     this.#server.listen(where);
     await listening;
+    this.#server.on('error', (error) => this.#options.onProblem(error.message));
     const address = this.#server.address();
     return typeof address === 'object' && address ? address.port : 0;
   }
@@ -133,9 +139,7 @@ export class Listener implements Host {
 
   #create(): Server {
     // Half open: a client may end its side behind its last command, and is still answered.
-    const server = createServer({ allowHalfOpen: true }, (socket) => this.#connected(socket));
-    server.on('error', (error) => this.#options.onProblem(error.message));
-    return server;
+    return createServer({ allowHalfOpen: true }, (socket) => this.#connected(socket));
   }
 
   #bound(): void {

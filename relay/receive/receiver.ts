@@ -37,6 +37,8 @@ export interface Receiver {
   ): Promise<number>;
   /** Takes no more connections until it listens again; sessions go on. */
   retire(): void;
+  /** Takes no more connections at a listener that is not wanted any more; its sessions go on. */
+  close(name: string): void;
   /** No new sessions, 421 to idle ones; messages in hand are finished for up to graceMs. */
   stop(graceMs: number): Promise<void>;
 }
@@ -46,14 +48,17 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const authenticator = new Authenticator(options.now);
   const crowd = new Crowd();
   const listeners = new Map<string, Listener>();
+  /** Closed ones that may have sessions still. */
+  let closed: readonly Listener[] = [];
   let stopping = false;
 
   const unsubscribe = config.onChange((current) => {
     for (const [name, listener] of listeners) {
       const settings = current.settings.listeners.find((candidate) => candidate.name === name);
-      // One that is gone from the config goes on until the process is replaced; of proxies nothing is known any more.
+      // One that is gone from the config may go on until the process is replaced; of proxies nothing is known any more.
       listener.configure(tlsOf(current), current.settings.limits, settings?.proxyNetworks ?? []);
     }
+    for (const listener of closed) listener.configure(tlsOf(current), current.settings.limits, []);
   });
 
   return {
@@ -81,13 +86,22 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       for (const listener of listeners.values()) listener.retire();
     },
 
+    close(name) {
+      const listener = listeners.get(name);
+      if (!listener) return;
+      listeners.delete(name);
+      listener.retire();
+      closed = [...closed, listener].filter(({ isEmpty }) => !isEmpty);
+    },
+
     async stop(graceMs) {
       stopping = true;
       unsubscribe();
+      const all = [...listeners.values(), ...closed];
       const timer = setTimeout(() => {
-        for (const listener of listeners.values()) listener.cut();
+        for (const listener of all) listener.cut();
       }, graceMs);
-      await Promise.all([...listeners.values()].map((listener) => listener.stop()));
+      await Promise.all(all.map((listener) => listener.stop()));
       clearTimeout(timer);
     },
   };

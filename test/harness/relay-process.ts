@@ -11,8 +11,9 @@
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,7 +24,7 @@ import type { SmtpRelaySpec } from '../../crds/smtprelay.ts';
 import { writeConfig } from '../../operator/backends/host/config-folder.ts';
 import { domainDocument, judgeKeys, keyRecipe, keySlots } from '../../operator/maildomain/dkim-keys.ts';
 import { relayGroup } from '../../operator/smtprelay/relay-group.ts';
-import { INDEX } from '../../relay/config/documents.ts';
+import { INDEX, SETTINGS } from '../../relay/config/documents.ts';
 import { SELF_SIGNED } from './certificate.ts';
 import * as manifests from './manifests.ts';
 import { freePorts } from './standalone.ts';
@@ -140,6 +141,23 @@ export class RelayProcess implements AsyncDisposable {
     const index: object = JSON.parse(readFileSync(file, 'utf8'));
     writeFileSync(`${file}.new`, JSON.stringify({ ...index, replicas }));
     renameSync(`${file}.new`, file);
+  }
+
+  /** Puts these listeners in force in place of the one that it began with; each takes mail of this machine in clear. */
+  setListeners(
+    listeners: readonly { readonly name: string; readonly protocol: string; readonly port: number }[],
+  ): void {
+    const folder = join(this.#root, 'config');
+    const documents = new Map(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'utf8')]));
+    const settings: object = JSON.parse(documents.get(SETTINGS) ?? '');
+    const open = listeners.map((listener) => ({ ...listener, tls: 'Optional', exemptNetworks: ['127.0.0.0/8'] }));
+    documents.set(SETTINGS, JSON.stringify({ ...settings, listeners: open }));
+    const index: { documents: object } = JSON.parse(documents.get(INDEX) ?? '');
+    const sha256 = createHash('sha256')
+      .update(documents.get(SETTINGS) ?? '')
+      .digest('hex');
+    documents.set(INDEX, JSON.stringify({ ...index, documents: { ...index.documents, [SETTINGS]: sha256 } }));
+    writeConfig(folder, documents);
   }
 
   get admin(): string {
