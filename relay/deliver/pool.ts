@@ -81,8 +81,9 @@ export class Pool {
     const siblings = this.#byKey.get(key);
     if (siblings) siblings.push(connection);
     else this.#byKey.set(key, [connection]);
+    if (this.#idle.size <= this.#limits.idle) return;
     const [oldest] = this.#idle.keys();
-    if (this.#idle.size > this.#limits.idle && oldest) this.#expire(oldest);
+    if (oldest) this.#expire(oldest);
   }
 
   /** No session could be had with it a short while ago, nor since. */

@@ -6,29 +6,19 @@ import type { ListenerSettings } from '../config/documents.ts';
 import type { SessionEvent } from '../observe/events.ts';
 import { SpoolUnavailable } from '../spool/spool.ts';
 import { parsePathAddress } from './address.ts';
-import type { Authenticator, AuthResult } from './authenticator.ts';
+import { type AuthAnswer, Authentication } from './authentication.ts';
+import type { Authenticator } from './authenticator.ts';
 import type { Channel, Conversation } from './channel.ts';
 import { type PathArgument, parsePathArgument } from './command.ts';
 import type { Crowd, Member } from './crowd.ts';
 import { IncomingMessage } from './message.ts';
 import { clientNetwork, exemptingNetwork } from './networks.ts';
-import {
-  AUTH,
-  BAD_RECIPIENT,
-  BAD_SENDER,
-  COMMAND,
-  CONNECT,
-  MAIL,
-  RCPT,
-  RCPT_DOMAIN,
-  RCPT_QUOTA,
-  USER,
-} from './policies.ts';
+import { AUTH, BAD_RECIPIENT, BAD_SENDER, COMMAND, CONNECT, MAIL, RCPT, RCPT_DOMAIN, RCPT_QUOTA } from './policies.ts';
 import { judge, type Rejection } from './policy.ts';
 import type { UsedUp } from './quotas.ts';
 import type { ReceiverOptions } from './receiver.ts';
 import * as replies from './replies.ts';
-import { type Exchange, MECHANISMS } from './sasl.ts';
+import { MECHANISMS } from './sasl.ts';
 import type { SessionFacts } from './session.ts';
 
 export interface DialogueOptions extends ReceiverOptions {
@@ -48,7 +38,6 @@ interface OpenTransaction {
   readonly recipients: Set<string>;
 }
 
-const AUTH_FAILURES = 5;
 /** Between two messages; a client that only guesses is sent away. */
 const ERRORS = 10;
 /** RFC 5321 4.5.3.1.2 has 255 for a domain. */
@@ -73,16 +62,20 @@ export class Dialogue implements Conversation {
   #helo = '';
   #extended = false;
   #user: string | undefined;
-  #exchange: { readonly mechanism: string; readonly next: Exchange } | undefined;
+  readonly #authentication: Authentication;
   #transaction: OpenTransaction | undefined;
   #message: IncomingMessage | undefined;
   readonly #taken = { messages: 0, recipients: 0 };
-  #authFailures = 0;
   #errors = 0;
 
   constructor(options: DialogueOptions, channel: Channel) {
     this.#options = options;
     this.#channel = channel;
+    const { observer, listener } = options;
+    this.#authentication = new Authentication({
+      ...options,
+      onResult: (mechanism, result) => observer.session({ event: 'auth', listener, mechanism, result }),
+    });
   }
 
   greet(): void {
@@ -104,14 +97,16 @@ export class Dialogue implements Conversation {
 
   /** Whether the next line belongs to an AUTH exchange. */
   get inAuth(): boolean {
-    return this.#exchange !== undefined;
+    return this.#authentication.inProgress;
   }
 
   /** One line, without its CRLF. The next one may come when the promise resolves; it never rejects. */
   command(line: Buffer): Promise<void> | undefined {
     try {
       const text = line.toString('utf8');
-      const waiting = this.#exchange ? this.#authStep(text) : this.#command(text);
+      const waiting = this.inAuth
+        ? this.#answerAuth(this.#authentication.step(text, this.#session()))
+        : this.#command(text);
       return waiting?.catch((error: unknown) => this.#failed(error));
     } catch (error) {
       this.#failed(error);
@@ -121,7 +116,7 @@ export class Dialogue implements Conversation {
 
   /** A line that cannot be read; the session goes on. */
   badLine(rejection: Rejection): void {
-    this.#exchange = undefined;
+    this.#authentication.breakOff();
     this.#countError(rejection);
   }
 
@@ -263,67 +258,24 @@ export class Dialogue implements Conversation {
   }
 
   #auth(argument: string): Promise<void> | undefined {
-    const verdict = judge(AUTH, this.#session());
+    const session = this.#session();
+    const verdict = judge(AUTH, session);
     if (verdict) return this.#refuse('auth', verdict);
     // RFC 4954 4.
     if (this.#transaction) return this.#refuse('auth', replies.IN_TRANSACTION);
-    const [name = '', initial, ...rest] = argument.split(/ +/);
-    const mechanism = name.toUpperCase();
-    const begin = MECHANISMS.get(mechanism);
-    if (begin === undefined) return this.#refuse('auth', replies.UNKNOWN_MECHANISM);
-    if (rest.length > 0) return this.#refuse('auth', replies.BAD_ARGUMENT);
-    this.#exchange = { mechanism, next: begin() };
-    // RFC 4954 4: "=" is an initial response of no bytes.
-    return this.#authStep(initial === '=' ? '' : initial);
+    return this.#answerAuth(this.#authentication.begin(argument, session));
   }
 
-  #authStep(response: string | undefined): Promise<void> | undefined {
-    const exchange = this.#exchange;
-    this.#exchange = undefined;
-    if (response === '*') return this.#refuse('auth', replies.AUTH_CANCELLED);
-    const step = exchange?.next(response);
-    if (exchange === undefined || step === undefined) return undefined;
-    if ('challenge' in step) {
-      this.#exchange = exchange;
-      this.#channel.reply(334, step.challenge);
+  #answerAuth(answer: AuthAnswer | Promise<AuthAnswer>): Promise<void> | undefined {
+    if (answer instanceof Promise) return answer.then((settled) => this.#answerAuth(settled));
+    if ('code' in answer) return this.#refuse('auth', answer);
+    if ('challenge' in answer) {
+      this.#channel.reply(334, answer.challenge);
       return undefined;
     }
-    const { mechanism } = exchange;
-    if ('credentials' in step) return this.#checkPassword(mechanism, step.credentials);
-    if (step.failed === 'malformed') return this.#refuse('auth', replies.AUTH_MALFORMED);
-    return this.#authenticated(mechanism, '', 'rejected');
-  }
-
-  async #checkPassword(mechanism: string, credentials: { username: string; password: string }): Promise<void> {
-    const { authenticator, delay } = this.#options;
-    const client = clientNetwork(this.#channel.clientAddress);
-    const { username } = credentials;
-    const result = await authenticator.check(this.#session().config.users, { client, ...credentials });
-    if (result === 'rejected' || result === 'limited') await delay(authenticator.delayMs(client));
-    const verdict = result === 'accepted' ? judge(USER, { ...this.#session(), user: username }) : undefined;
-    if (verdict === undefined) return this.#authenticated(mechanism, username, result);
-    // Told only to who knows the password.
-    this.#countAuth(mechanism, 'rejected');
-    this.#refuse('auth', verdict);
-  }
-
-  #authenticated(mechanism: string, username: string, result: AuthResult): undefined {
-    const accepted = result === 'accepted';
-    this.#countAuth(mechanism, accepted ? 'accepted' : 'rejected');
-    if (accepted) {
-      this.#facts = undefined;
-      this.#user = username;
-      return this.#accept(235, '2.7.0', 'authenticated');
-    }
-    if (result === 'busy') return this.#refuse('auth', replies.AUTH_BUSY);
-    this.#authFailures += 1;
-    if (this.#authFailures >= AUTH_FAILURES) return this.#refuse('auth', replies.TOO_MANY_AUTH_FAILURES);
-    return this.#refuse('auth', result === 'limited' ? replies.AUTH_LIMITED : replies.WRONG_CREDENTIALS);
-  }
-
-  #countAuth(mechanism: string, result: 'accepted' | 'rejected'): void {
-    const { observer, listener } = this.#options;
-    observer.session({ event: 'auth', listener, mechanism, result });
+    this.#facts = undefined;
+    this.#user = answer.user;
+    return this.#accept(235, '2.7.0', 'authenticated');
   }
 
   #mail(argument: string): undefined {

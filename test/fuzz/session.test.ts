@@ -67,12 +67,23 @@ async function session(listener: Listener, sent: string, cuts: readonly number[]
     assert.equal(delivery?.envelope.mailFrom.toLowerCase(), normal(from));
     const reached = accepted?.deliveries.flatMap((one) => one.recipients.map(({ address }) => address.toLowerCase()));
     assert.deepEqual(new Set(reached), new Set(recipients.map(normal)));
-    assert.ok(utf8(relay.content(before + index)).endsWith(utf8(body)), 'the body is as it was sent');
+    const content = relay.content(before + index);
+    assert.ok(whole(utf8(content)).endsWith(whole(utf8(body))), 'the body is as it was sent');
+    assert.ok(
+      content.split('\r\n').every((line) => line.length <= LONGEST_LINE),
+      'no line is too long for SMTP',
+    );
   });
   taken.sessions += 1;
   taken.messages += granted.length;
   taken.authenticated += /^235 /m.test(said) ? 1 : 0;
 }
+
+/** Octets without CRLF (RFC 5321 4.5.3.1.6). */
+const LONGEST_LINE = 998;
+
+/** Without the places where a line that is too long may have been broken. */
+const whole = (text: string): string => text.replaceAll('\r\n ', '');
 
 const normal = (address: string): string => address.toLowerCase().replace('müller.test', 'xn--mller-kva.test');
 
