@@ -70,8 +70,9 @@ class Senders {
   async send(until: number, onAccepted: () => void): Promise<void> {
     this.#underWay = 0;
     const session = async (): Promise<void> => {
-      await using client = await SmtpClient.connect(this.#port);
       try {
+        // The kill may come before the greeting.
+        await using client = await SmtpClient.connect(this.#port);
         await client.talk(['EHLO client.test', '250-']);
         while (!this.killed && this.accepted + this.#underWay < until) await this.#submit(client, onAccepted);
       } catch (error) {
