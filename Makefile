@@ -8,7 +8,7 @@ SOURCES := {cli,crds,docs,examples,operator,relay,test}
 INSTALLED := node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak bench bench-queue fuzz lint format generate clean
+.PHONY: help install run test soak bench bench-queue bench-fairness fuzz lint format generate clean
 # Options for another Node are none of the pinned one's business.
 unexport NODE_OPTIONS
 
@@ -52,6 +52,9 @@ bench: install ## compare with Postfix, Postfix+OpenDKIM and Haraka on this mach
 
 bench-queue: install ## measure a replica with a million messages in its queue (an hour, 7 GB in QUEUE_FOLDER or /tmp)
 	$(NODE) test/bench/queue/measure.ts --messages $${QUEUE_MESSAGES:-1000000} $${QUEUE_FOLDER:+--folder "$$QUEUE_FOLDER"}
+
+bench-fairness: install ## measure what a bad destination, or a sender with a long queue, does to others (minutes)
+	$(NODE) test/bench/fairness/measure.ts $(PARTS)
 
 fuzz: install ## feed the relay what nobody should send, for minutes, differently each time
 	FUZZ_RUNS=$${FUZZ_RUNS:-5000} $(NODE) --test --test-concurrency=1 --test-timeout=3600000 'test/fuzz/*.{test,soak}.ts'

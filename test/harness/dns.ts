@@ -38,7 +38,8 @@ export type DnsFault =
 export class MockDns implements AsyncDisposable {
   /** Every question asked, `TYPE NAME`. */
   readonly questions: string[] = [];
-  #records: Answer[] = [];
+  /** By owner name, in lower case. */
+  readonly #records = new Map<string, Answer[]>();
   readonly #faults = new Map<string, DnsFault>();
   readonly #udp: UdpSocket;
   readonly #tcp: Server;
@@ -80,13 +81,17 @@ export class MockDns implements AsyncDisposable {
   }
 
   add(...records: readonly Answer[]): this {
-    this.#records.push(...records);
+    for (const record of records) {
+      const own = this.#records.get(record.name.toLowerCase());
+      if (own) own.push(record);
+      else this.#records.set(record.name.toLowerCase(), [record]);
+    }
     return this;
   }
 
   /** Takes all records of a name away; it does not exist then. */
   remove(name: string): this {
-    this.#records = this.#records.filter((record) => !same(record.name, name));
+    this.#records.delete(name.toLowerCase());
     return this;
   }
 
@@ -136,7 +141,7 @@ export class MockDns implements AsyncDisposable {
     if (fault === 'silent') return undefined;
     if (typeof fault === 'function') return fault(bytes, query, over);
     const answers = fault ? [] : this.#lookUp(question);
-    const exists = this.#records.some((record) => same(record.name, question.name));
+    const exists = this.#records.has(question.name.toLowerCase());
     const rcode = fault ? SERVFAIL : exists ? 0 : NXDOMAIN;
     return {
       type: 'response',
@@ -152,7 +157,7 @@ export class MockDns implements AsyncDisposable {
     const found: Answer[] = [];
     let current = name;
     for (let hops = 0; hops < 8; hops += 1) {
-      const own = this.#records.filter((record) => same(record.name, current));
+      const own = this.#records.get(current.toLowerCase()) ?? [];
       found.push(...own.filter((record) => record.type === type));
       const alias = own.find((record) => record.type === 'CNAME');
       if (alias?.type !== 'CNAME' || type === 'CNAME') break;
@@ -162,8 +167,6 @@ export class MockDns implements AsyncDisposable {
     return found;
   }
 }
-
-const same = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();
 
 /** RFC 1035 4.2.2. */
 function framed(message: Buffer): Buffer {

@@ -30,6 +30,8 @@ import * as manifests from './manifests.ts';
 import { freePorts } from './standalone.ts';
 
 const CHASQUI = join(import.meta.dirname, '../../bin/chasqui');
+/** Where a client connects from to be a sender of its own. */
+export const OTHER_SENDER = '127.0.0.99';
 /** Longer than anything that a test waits for takes on a busy machine. */
 const WAIT_MS = 30_000;
 const LOOK_MS = 20;
@@ -286,7 +288,8 @@ export async function writeRelayConfig(
     listeners: [
       {
         ...{ name: 'local', protocol: 'Submission', port, tls: 'Optional' },
-        ...{ auth: { exemptNetworks: ['127.0.0.0/8'] }, proxyProtocol: { from: [] } },
+        // A client at the first one is another sender than those at all other addresses.
+        ...{ auth: { exemptNetworks: [`${OTHER_SENDER}/32`, '127.0.0.0/8'] }, proxyProtocol: { from: [] } },
       },
     ],
     delivery: {

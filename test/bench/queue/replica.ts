@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 import { queuePage } from '../../../cli/admin-client.ts';
+import type { SmtpRelaySpec } from '../../../crds/smtprelay.ts';
 import { writeRelayConfig } from '../../harness/relay-process.ts';
 import { freePorts } from '../../harness/standalone.ts';
 
@@ -39,13 +40,21 @@ export class Replica implements AsyncDisposable {
     this.#started = promise;
   }
 
-  /** @param options of Node, for a profile */
-  static async spawn(root: string, destinationPort: number, options = ''): Promise<Replica> {
+  /**
+   * @param options of Node, for a profile
+   * @param delivery where mail goes, in place of all of it to the destination
+   */
+  static async spawn(
+    root: string,
+    destinationPort: number,
+    options = '',
+    delivery: Partial<SmtpRelaySpec['delivery']> = {},
+  ): Promise<Replica> {
     const [port = 0, monitoring = 0] = await freePorts(2);
     const config = join(root, 'config');
     const admin = join(root, 'admin.sock');
     const retry = { schedule: ['30m', '2h'], expireAfter: '120h' };
-    await writeRelayConfig(config, { port, monitoring }, destinationPort, { retry });
+    await writeRelayConfig(config, { port, monitoring }, destinationPort, { retry, ...delivery });
     const words = ['relay', '--config', config, '--spool', join(root, 'spool'), '--ordinal', '0'];
     const child = spawn(
       CHASQUI,

@@ -25,7 +25,8 @@ export async function submit(port: number, messages: number): Promise<number> {
   return messages / ((performance.now() - began) / 1000);
 }
 
-class Session {
+/** A client's session, in clear. */
+export class Session {
   readonly #socket: Socket;
   #text = '';
 
@@ -33,8 +34,8 @@ class Session {
     this.#socket = socket.setEncoding('latin1').setNoDelay();
   }
 
-  static async open(port: number): Promise<Session> {
-    const socket = connect(port, '127.0.0.1');
+  static async open(port: number, localAddress = '127.0.0.1'): Promise<Session> {
+    const socket = connect({ port, host: '127.0.0.1', localAddress });
     await once(socket, 'connect');
     const session = new Session(socket);
     await session.#replies(1);
@@ -43,6 +44,7 @@ class Session {
     return session;
   }
 
+  /** Resolves with the 250. */
   async send(to: string): Promise<void> {
     this.#socket.write(`MAIL FROM:<app@example.test>\r\nRCPT TO:<${to}>\r\nDATA\r\n`);
     await this.#replies(3);
