@@ -20,10 +20,13 @@ export class DestinationQueue<Item extends { readonly delivery: { readonly envel
     return this.#waiting;
   }
 
-  /** Whose turn it is. */
-  get nextSender(): string | undefined {
-    const [next] = this.#senders.keys();
-    return next;
+  /** Those whose turn is next. */
+  nextSenders(count: number): readonly string[] {
+    return [...this.#senders.keys().take(count)];
+  }
+
+  hasFrom(sender: string): boolean {
+    return this.#senders.has(sender);
   }
 
   push(item: Item): void {

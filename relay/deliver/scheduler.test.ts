@@ -277,7 +277,9 @@ test('more destinations than memory has room for are taken by and by, each once'
 
 test('one who has mail for many destinations delays the message of another by one attempt, not by many', async () => {
   using stage = new Stage({ attempts: 1 });
-  for (let i = 0; i < 100; i += 1) stage.add(`d${i}.test`, 'bulk');
+  stage.add('d0.test', 'bulk');
+  stage.add('busy.test', 'app');
+  for (let i = 1; i < 100; i += 1) stage.add(`d${i}.test`, 'bulk');
   const single = stage.add('other.test', 'app');
   await stage.begunAre(2);
   for (let turn = 0; turn < 2; turn += 1) {
@@ -287,18 +289,69 @@ test('one who has mail for many destinations delays the message of another by on
   assert.ok(stage.begun.some(({ id }) => id === single.id));
 });
 
+test('when a sender has used up all attempts at destinations that hang, the message of another still begins', async () => {
+  using stage = new Stage({ attempts: 4 });
+  for (let i = 0; i < 100; i += 1) stage.add(`hangs${i}.test`, 'bulk');
+  await stage.begunAre(8);
+  const single = stage.add('quick.test', 'app');
+  stage.add('another.test', 'app');
+  await stage.begunAre(9);
+  assert.equal(stage.begun.at(-1)?.id, single.id);
+  stage.end(single);
+  await stage.begunAre(10);
+  for (let i = 0; i < 100; i += 1) stage.add(`d${i}.test`, `user${i}`);
+  await stage.begunAre(11);
+});
+
+/** Ends attempts, the oldest first, until the delivery is begun; returns how many that took. */
+async function endedUntilBegun(stage: Stage, wanted: QueuedDelivery): Promise<number> {
+  for (let ended = 0; ; ended += 1) {
+    if (stage.begun.some(({ id }) => id === wanted.id)) return ended;
+    const before = stage.begun.length;
+    stage.end(stage.begun[ended] ?? assert.fail('nothing is being tried'));
+    await stage.begunAtLeast(before + 1);
+  }
+}
+
 test('a message does not wait for the long queue of another sender to the same destination', async () => {
-  using stage = new Stage({ perDestination: 1, destinationTaken: 10 });
+  using stage = new Stage({ perDestination: 2, destinationTaken: 100 });
   for (let i = 0; i < 1_000; i += 1) stage.store('a.test', 'bulk');
   await stage.scheduler.sweep();
+  await stage.begunAre(2);
   const single = stage.add('a.test', 'app');
-  for (let turn = 0; turn < 12; turn += 1) {
+  const ended = await endedUntilBegun(stage, single);
+  assert.ok(ended <= 2, `it waited for ${ended} attempts`);
+});
+
+test('new mail of many senders does not keep what waits in the spool from being taken', async () => {
+  using stage = new Stage({ perDestination: 2, destinationTaken: 4 });
+  const stored = Array.from({ length: 50 }, () => stage.store('a.test', 'bulk'));
+  await stage.scheduler.sweep();
+  for (let user = 0; user < 10; user += 1) stage.add('a.test', `user${user}`);
+  for (let turn = 0; turn < 2_000; turn += 1) {
+    if (stored.every(({ id }) => stage.begun.some((delivery) => delivery.id === id))) return;
     await stage.begunAtLeast(turn + 1);
     const current = stage.begun[turn] ?? assert.fail('nothing was begun');
-    if (current.id === single.id) return;
+    if (current.envelope.user !== 'bulk') stage.add('a.test', current.envelope.user);
     stage.end(current);
   }
-  assert.fail('it waits for more than what was in memory before it');
+  assert.fail('what waits in the spool was overtaken for ever');
+});
+
+test('where destinations of one sender wait to begin, the message of another to one of them is next', async () => {
+  using stage = new Stage({ attempts: 1 });
+  for (let i = 0; i < 100; i += 1) stage.add(`d${i}.test`, 'bulk');
+  await stage.begunAre(2);
+  const ended = await endedUntilBegun(stage, stage.add('d99.test', 'app'));
+  assert.ok(ended <= 5, `it waited for ${ended} attempts`);
+});
+
+test('where destinations of one sender have as many attempts as there may be, the message of another is next', async () => {
+  using stage = new Stage({ attempts: 40 });
+  for (let i = 0; i < 20 * 10; i += 1) stage.add(`d${i % 20}.test`, 'bulk');
+  await stage.begunAre(40);
+  const ended = await endedUntilBegun(stage, stage.add('d19.test', 'app'));
+  assert.ok(ended <= 5, `it waited for ${ended} attempts`);
 });
 
 test('a deferred delivery is begun when it is due, and the spool is not asked before', async () => {

@@ -9,14 +9,18 @@ import type { Observer } from '../observe/events.ts';
 import type { Movable } from '../spool/move.ts';
 import type { Accepted, DueDestination, QueuedDelivery, Selection, Spool } from '../spool/spool.ts';
 import type { Ended } from './delivery.ts';
-import { DestinationQueue } from './destination-queue.ts';
+import { DestinationQueue, senderOf } from './destination-queue.ts';
 import { bytesOf, type Held, InHand, type MakeMessage } from './in-hand.ts';
+import { Overflows } from './overflow.ts';
 import { Turns } from './turns.ts';
 
 export interface SchedulerLimits {
   /** Attempts at once to one destination, and so connections. */
   readonly perDestination: number;
-  /** Attempts at once in all. A destination that has none yet may begin one up to twice this number. */
+  /**
+   * Attempts at once in all. A destination that has none yet may begin one up to twice this number, and half of it beyond
+   * are for senders who have none.
+   */
   readonly attempts: number;
   /** Deliveries of new mail of one destination that wait in memory. */
   readonly destinationDeliveries: number;
@@ -70,8 +74,10 @@ export class Scheduler {
   readonly #queues = new Map<string, DestinationQueue<Held>>();
   /** Destinations that may start something, in turn: those with nothing under way, and the others. */
   readonly #idle = new Turns<DestinationQueue<Held>>();
-  readonly #ready = new Set<DestinationQueue<Held>>();
+  readonly #ready = new Turns<DestinationQueue<Held>>();
   readonly #running = new Map<Promise<void>, QueuedDelivery>();
+  /** Attempts that are being made of each sender's mail. */
+  readonly #underWay = new Map<string, number>();
   /** Deliveries that wait in memory. */
   readonly #queued = new Set<number>();
   /** Deliveries that are another's to deal with. */
@@ -79,12 +85,7 @@ export class Scheduler {
   /** Those of them that still stand in a queue here. */
   readonly #dropped = new Set<number>();
   #stopped = false;
-  /**
-   * Destinations with due deliveries in the spool for which there was no room. Their new mail goes there too: if it took
-   * the room that becomes free, what waits in the spool would wait as long as new mail comes. With the sender whose turn
-   * was the last one.
-   */
-  readonly #overflowing = new Map<string, string | undefined>();
+  readonly #overflows: Overflows;
   readonly #filling = new Set<string>();
   /** Where the sweep ended for want of room; it goes on from there, so that all destinations have their turn. */
   #halted: DueDestination | undefined;
@@ -99,6 +100,7 @@ export class Scheduler {
     this.#context = context;
     this.#limits = limits;
     this.#inHand = new InHand(context.message);
+    this.#overflows = new Overflows(limits.perDestination);
   }
 
   /** Takes new mail: into memory where there is room, else it is left to the spool. All deliveries of a message alike. */
@@ -108,12 +110,15 @@ export class Scheduler {
     const room =
       this.#inHand.new + deliveries.length <= this.#limits.deliveries &&
       this.#inHand.bytes + bytesOf(content) <= this.#limits.bytes &&
-      deliveries.every(({ destination: to }) => this.#newRoomOf(to) > 0 && !this.#overflowing.has(to));
+      deliveries.every((delivery) => this.#hasRoomFor(delivery));
     if (!room) {
       this.#park(deliveries);
       return;
     }
-    for (const delivery of deliveries) this.#enqueue(this.#inHand.hold(delivery, content));
+    for (const delivery of deliveries) {
+      this.#overflows.passed(delivery.destination);
+      this.#enqueue(this.#inHand.hold(delivery, content));
+    }
     this.#pump();
   }
 
@@ -263,16 +268,15 @@ export class Scheduler {
     const room = Math.floor((this.#limits.taken - this.#inHand.taken) / among);
     const limit = Math.min(Math.max(0, this.#limits.destinationTaken - waiting), Math.max(waiting === 0 ? 1 : 0, room));
     if (limit === 0 || waiting > this.#limits.perDestination || this.#filling.has(destination)) {
-      this.#overflows(destination);
+      this.#overflows.add(destination);
       return;
     }
     this.#filling.add(destination);
     try {
-      const afterSender = this.#overflowing.get(destination);
+      const afterSender = this.#overflows.lastSenderOf(destination);
       const wish = { nowMs, limit, afterSender };
       const { deliveries, lastSender, more, nextMs } = await this.#context.spool.take(destination, wish);
-      if (more) this.#overflowing.set(destination, lastSender);
-      else this.#overflowing.delete(destination);
+      this.#overflows.taken(destination, lastSender, more);
       for (const delivery of deliveries) {
         if (this.#inHand.has(delivery.id) || this.#reserved.has(delivery.id)) continue;
         this.#enqueue(this.#inHand.hold(delivery));
@@ -315,8 +319,11 @@ export class Scheduler {
   #begin(queue: DestinationQueue<Held>, held: Held): void {
     queue.active += 1;
     this.#makeReady(queue);
+    const sender = senderOf(held.delivery.envelope);
+    this.#count(sender, 1);
     const running = this.#run(queue, held).finally(() => {
       this.#running.delete(running);
+      this.#count(sender, -1);
       this.#pump();
     });
     this.#running.set(running, held.delivery);
@@ -334,22 +341,31 @@ export class Scheduler {
     if (queue.waiting === 0 && queue.active === 0) this.#queues.delete(queue.destination);
   }
 
-  /** Destinations that hang may use up all attempts; one that has none yet can still begin, so it is not held up. */
+  #count(sender: string, change: number): void {
+    const attempts = (this.#underWay.get(sender) ?? 0) + change;
+    if (attempts > 0) this.#underWay.set(sender, attempts);
+    else this.#underWay.delete(sender);
+  }
+
+  /**
+   * Destinations that hang may use up all attempts: one that has none yet can still begin, so it is not held up. A sender
+   * with mail for a thousand that hang may use up these as well: another who has none can still begin.
+   */
   #next(): DestinationQueue<Held> | undefined {
     if (this.#isSuspended()) return undefined;
     const { attempts } = this.#limits;
-    const idle = this.#running.size < 2 * attempts ? this.#idle.shift() : undefined;
-    if (idle) return idle;
-    const [ready] = this.#ready;
-    if (!ready || this.#running.size >= attempts) return undefined;
-    this.#ready.delete(ready);
-    return ready;
+    const running = this.#running.size;
+    if (running >= 2.5 * attempts) return undefined;
+    if (running >= 2 * attempts) {
+      return this.#idle.shift((sender, queue) => !this.#underWay.has(sender) && queue.nextSenders(1)[0] === sender);
+    }
+    return this.#idle.shift() ?? (running < attempts ? this.#ready.shift() : undefined);
   }
 
   async #run(queue: DestinationQueue<Held>, held: Held): Promise<void> {
     const ended = await this.#context.deliver(held);
     queue.active -= 1;
-    this.#ready.delete(queue);
+    if (queue.active === 0) this.#ready.delete(queue);
     this.#makeReady(queue);
     if (queue.waiting === 0 && queue.active === 0) this.#queues.delete(queue.destination);
     // What is held stays in hand until a restart, here and in the spool.
@@ -359,7 +375,7 @@ export class Scheduler {
       if (ended.dueMs !== undefined) this.wakeAt(ended.dueMs);
     }
     if (this.#stopped) return;
-    if (this.#overflowing.has(queue.destination)) {
+    if (this.#overflows.has(queue.destination)) {
       if (queue.waiting <= this.#limits.perDestination) void this.#refill(queue.destination);
     }
     if (this.#halted && this.#inHand.taken <= 2 * this.#limits.taken - PAGE) void this.sweep();
@@ -381,7 +397,7 @@ export class Scheduler {
 
   #park(deliveries: readonly QueuedDelivery[]): void {
     const overflow = (): void => {
-      for (const { destination } of deliveries) this.#overflows(destination);
+      for (const { destination } of deliveries) this.#overflows.add(destination);
     };
     overflow();
     this.#context.spool
@@ -400,12 +416,10 @@ export class Scheduler {
       );
   }
 
-  #overflows(destination: string): void {
-    if (!this.#overflowing.has(destination)) this.#overflowing.set(destination, undefined);
-  }
-
-  #newRoomOf(destination: string): number {
-    return this.#limits.destinationDeliveries - (this.#queues.get(destination)?.waiting ?? 0);
+  #hasRoomFor({ destination, envelope }: QueuedDelivery): boolean {
+    const queue = this.#queues.get(destination);
+    if ((queue?.waiting ?? 0) >= this.#limits.destinationDeliveries) return false;
+    return this.#overflows.letsPass(destination, !queue?.hasFrom(senderOf(envelope)));
   }
 
   /** Looks into the spool then. */
