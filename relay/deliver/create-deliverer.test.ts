@@ -3,6 +3,7 @@ import { EventEmitter, once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { SELF_SIGNED } from '../../test/harness/certificate.ts';
 import { at, Destination, drop, first, hang, type Script } from '../../test/harness/destination.ts';
@@ -167,9 +168,10 @@ class Bench implements AsyncDisposable {
   }
 
   /** Ends this process's part and opens the spool again, as after a restart. */
-  async restart(graceMs = 10_000): Promise<void> {
+  async restart(graceMs = 10_000, meanwhile: () => void = () => undefined): Promise<void> {
     await this.deliverer.stop(graceMs);
     await this.spool.close();
+    meanwhile();
     this.spool = await openedSpool(this.folder);
     this.deliverer = this.#create();
   }
@@ -535,6 +537,21 @@ test('what has no answer when the grace time ends is recorded as nothing and sen
   assert.equal((await bench.spool.show(queueId))?.deliveries[0]?.attempts, 0);
   destination.react = () => undefined;
   await bench.restart();
+  await bench.deliverer.start();
+  await bench.only('bob@dest.test', 'delivered');
+});
+
+test('what was in memory in the old part of a long queue is sent after the start, too', async () => {
+  await using destination = await Destination.start();
+  await using bench = await Bench.start(everything(smarthost(destination.port)));
+  await bench.accept(['bob@dest.test']);
+  await bench.restart(0, () => {
+    const db = new DatabaseSync(join(bench.folder, 'queue.db'));
+    // As after very many that came and went.
+    db.exec("UPDATE sqlite_sequence SET seq = 100000 WHERE name = 'delivery'");
+    db.close();
+  });
+  assert.deepEqual((await bench.spool.destinations(Date.now(), 1)).due, []);
   await bench.deliverer.start();
   await bench.only('bob@dest.test', 'delivered');
 });

@@ -10,6 +10,7 @@ import { deliver } from './delivery.ts';
 import type { Dns } from './dns.ts';
 import { Message, selectorsOf } from './message.ts';
 import { Pool } from './pool.ts';
+import { requeue } from './requeue.ts';
 import { SCHEDULER_LIMITS, Scheduler, type SchedulerLimits } from './scheduler.ts';
 import { TIMEOUTS, type Timeouts } from './timeouts.ts';
 
@@ -48,6 +49,7 @@ export function createDeliverer({
   limits = SCHEDULER_LIMITS,
 }: DelivererOptions): Deliverer {
   const pool = new Pool(timeouts);
+  const ending = new AbortController();
   let halted = false;
   const context = {
     config,
@@ -81,7 +83,10 @@ export function createDeliverer({
 
   const unsubscribe = config.onChange(() => scheduler.resume());
   return {
-    start: () => scheduler.sweep(),
+    async start() {
+      await scheduler.sweep();
+      void requeue({ spool, observer, signal: ending.signal, found: () => void scheduler.sweep() });
+    },
     enqueue: (accepted) => scheduler.add(accepted),
     reserve: (message, take) => scheduler.reserve(message, take),
     gone: (deliveries) => scheduler.gone(deliveries),
@@ -90,6 +95,7 @@ export function createDeliverer({
     withdraw: (selections) => scheduler.withdraw(selections),
     async stop(graceMs) {
       unsubscribe();
+      ending.abort();
       const ended = scheduler.stop();
       await within(graceMs, ended);
       // A final dot without an answer may or may not have been taken: nothing is recorded, and the message is sent

@@ -17,6 +17,7 @@ import {
   textOf,
 } from './rows.ts';
 import { Steering } from './steer.ts';
+import { LOOKED_AT_ONCE, Unfinished } from './unfinished.ts';
 import type { UsageTable } from './usage.ts';
 
 /** What a change did, to be acted on once it is committed. */
@@ -49,7 +50,9 @@ class Effects implements Applied {
     marked: Marked[];
     adopted: Adopted | undefined;
     steered: readonly Steered[];
-  } = { firstDeliveries: [], marked: [], adopted: undefined, steered: [] };
+    found: number;
+    next: number | undefined;
+  } = { firstDeliveries: [], marked: [], adopted: undefined, steered: [], found: 0, next: undefined };
   readonly places: Place[] = [];
   readonly recorded: number[] = [];
   readonly files: number[] = [];
@@ -70,6 +73,7 @@ export class Changes {
   readonly #park: StatementSync;
   readonly #reserve: StatementSync;
   readonly #hastening: Hastening;
+  readonly #unfinished: Unfinished;
   readonly #departures: Departures;
   readonly #arrivals: Arrivals;
   readonly #steering: Steering;
@@ -109,6 +113,7 @@ export class Changes {
     this.#deleteSignature = db.prepare('DELETE FROM signature WHERE message = ?');
     this.#park = db.prepare('UPDATE delivery SET due = ? WHERE id = ? AND due IS NULL RETURNING destination');
     this.#hastening = new Hastening(db);
+    this.#unfinished = new Unfinished(db);
     this.#reserve = db.prepare('UPDATE meta SET reserved_id = max(reserved_id, ?)');
     const used = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'delivery'").get()?.seq ?? 0;
     this.#nextDelivery = integerOf(used) + 1;
@@ -133,7 +138,10 @@ export class Changes {
         }
         break;
       case 'hasten':
-        for (const place of this.#hastening.apply(change.by)) effects.places.push(place);
+        this.#found(this.#hastening.apply(change.by, change.afterId), effects);
+        break;
+      case 'requeue':
+        this.#found(this.#unfinished.look(change.upToId, LOOKED_AT_ONCE, change.dueMs), effects);
         break;
       case 'steer':
         effects.committed.steered = this.#steering.apply(change, {
@@ -160,6 +168,12 @@ export class Changes {
         break;
     }
     return effects;
+  }
+
+  #found({ places, next }: ReturnType<Unfinished['look']>, effects: Effects): void {
+    for (const place of places) effects.places.push(place);
+    effects.committed.found = places.length;
+    effects.committed.next = next;
   }
 
   #mark({ messages, peer, nowMs }: Extract<Change, { kind: 'mark' }>, effects: Effects): void {

@@ -8,6 +8,7 @@ import { sqliteCode } from './database.ts';
 import type { Change, Failure } from './requests.ts';
 import { integerOf } from './rows.ts';
 import { SpoolDamage, type WriteFailure } from './spool.ts';
+import type { Totals } from './totals.ts';
 
 export type Outcome =
   | { readonly ok: true; readonly applied: Applied }
@@ -41,15 +42,17 @@ const isIntake = ({ kind }: Change): boolean => kind === 'accept' || kind === 'a
 export class GroupCommit {
   readonly #db: DatabaseSync;
   readonly #changes: Pick<Changes, 'apply'>;
+  readonly #totals: Pick<Totals, 'add'>;
   readonly #giveRoom: () => boolean;
   readonly #begin: StatementSync;
   readonly #commit: StatementSync;
   readonly #walSize: StatementSync;
 
   /** @param giveRoom gives up room that is kept for recording; false: there is none left */
-  constructor(db: DatabaseSync, changes: Pick<Changes, 'apply'>, giveRoom: () => boolean) {
+  constructor(db: DatabaseSync, changes: Pick<Changes, 'apply'>, totals: Pick<Totals, 'add'>, giveRoom: () => boolean) {
     this.#db = db;
     this.#changes = changes;
+    this.#totals = totals;
     this.#giveRoom = giveRoom;
     this.#begin = db.prepare('BEGIN');
     this.#commit = db.prepare('COMMIT');
@@ -89,20 +92,22 @@ export class GroupCommit {
    */
   #together(group: readonly Change[]): readonly Outcome[] | undefined {
     this.#begin.run();
-    let outcomes: readonly Outcome[];
+    let applied: readonly Applied[];
     try {
-      outcomes = group.map((change) => ({ ok: true, applied: this.#changes.apply(change) }));
+      applied = group.map((change) => this.#changes.apply(change));
+      this.#totals.add(applied);
     } catch {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
       return undefined;
     }
     this.#commit.run();
-    return outcomes;
+    return applied.map((one) => ({ ok: true, applied: one }));
   }
 
   #apart(group: readonly Change[]): readonly Outcome[] {
     this.#begin.run();
     const outcomes = group.map((change) => this.#member(change));
+    this.#totals.add(outcomes.flatMap((outcome) => (outcome.ok ? [outcome.applied] : [])));
     this.#commit.run();
     return outcomes;
   }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { Hastening } from './hasten.ts';
+import type { Place } from './lanes.ts';
 
 const MARK = 2 ** 52 + 7;
 
@@ -15,7 +16,15 @@ for (const [what, by, expected] of [
     db.exec('CREATE TABLE delivery (id INTEGER PRIMARY KEY, destination TEXT, sender TEXT, due INTEGER)');
     const insert = db.prepare('INSERT INTO delivery (destination, sender, due) VALUES (?, ?, ?)');
     for (const [index, due] of [90, 100, 200, 1_000, null, MARK].entries()) insert.run(`d${index}`, 's', due);
-    const lanes = new Hastening(db).apply(by);
+    const hastening = new Hastening(db);
+    const lanes: Place[] = [];
+    for (let afterId: number | undefined = 0; afterId !== undefined; ) {
+      // Two at a time: what is brought forward is not looked at again.
+      const { places, next }: ReturnType<Hastening['apply']> = hastening.apply(by, afterId, 2);
+      assert.ok(places.length <= 2);
+      lanes.push(...places);
+      afterId = next;
+    }
     const rows = db.prepare('SELECT destination, due FROM delivery ORDER BY id').all();
     assert.deepEqual(
       rows.map(({ due }) => due),
@@ -26,6 +35,10 @@ for (const [what, by, expected] of [
     assert.deepEqual(
       lanes.map(({ destination }) => destination),
       changed,
+    );
+    assert.deepEqual(
+      lanes.map(({ dueMs }) => dueMs),
+      expected.filter((due, index) => due !== before[index]),
     );
     db.close();
   });

@@ -7,7 +7,7 @@
  * looked at.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { integerOf, textOf } from './rows.ts';
+import { HELD_FROM, integerOf, isHeld, textOf } from './rows.ts';
 import type { DueDestination, DueDestinations, Taken } from './spool.ts';
 
 /** Of a delivery that waits. */
@@ -27,6 +27,7 @@ type Share = Omit<Taken, 'deliveries'> & { readonly deliveries: readonly number[
 export class Lanes {
   /** Deliveries that were given out and are not recorded yet. */
   readonly #inHand = new Set<number>();
+  #latestMs = Number.NEGATIVE_INFINITY;
   readonly #lower: StatementSync;
   readonly #set: StatementSync;
   readonly #remove: StatementSync;
@@ -39,10 +40,14 @@ export class Lanes {
 
   constructor(db: DatabaseSync) {
     db.exec(`
-      CREATE TEMP TABLE destination (name TEXT PRIMARY KEY, due INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-      INSERT INTO temp.destination SELECT destination, min(due) FROM delivery WHERE due IS NOT NULL
-        GROUP BY destination;
+      CREATE TEMP TABLE destination (name TEXT PRIMARY KEY, due INTEGER NOT NULL, latest INTEGER) STRICT, WITHOUT ROWID;
+      INSERT INTO temp.destination
+        SELECT destination, min(due), max(CASE WHEN due < ${HELD_FROM} THEN due END)
+        FROM delivery WHERE due IS NOT NULL GROUP BY destination;
       CREATE INDEX temp.destination_due ON destination (due, name)`);
+    // All of the index is read once.
+    const latest = db.prepare('SELECT max(latest) AS ms FROM temp.destination').get()?.ms ?? null;
+    if (latest !== null) this.#latestMs = integerOf(latest);
     this.#lower = db.prepare(
       `INSERT INTO temp.destination (name, due) VALUES (?, ?)
        ON CONFLICT (name) DO UPDATE SET due = excluded.due WHERE excluded.due < due`,
@@ -65,10 +70,16 @@ export class Lanes {
     this.#place = db.prepare('SELECT destination, due FROM delivery WHERE id = ? AND due IS NOT NULL');
   }
 
+  /** Nothing is due later, but for what is on hold. */
+  get latestMs(): number {
+    return this.#latestMs;
+  }
+
   /** Deliveries got a due time. */
   add(places: Iterable<Place>): void {
     const earliest = new Map<string, number>();
     for (const { destination, dueMs } of places) {
+      if (!isHeld(dueMs)) this.#latestMs = Math.max(this.#latestMs, dueMs);
       earliest.set(destination, Math.min(dueMs, earliest.get(destination) ?? dueMs));
     }
     for (const [destination, dueMs] of earliest) this.#lower.run(destination, dueMs);

@@ -62,6 +62,32 @@ test('a committed message is there after the spool is opened again, due at once'
   assert.deepEqual(await second.stats(), { messages: 1, deliveries: 2, oldestMs: NOW });
 });
 
+test('in the old part of a long queue, what was in memory is found after the opening, and what moves is left', async (t) => {
+  const folder = folderFor(t);
+  const first = await openIn(t, folder);
+  const old = await accept(first, 'old');
+  await accept(first, 'moves');
+  await first.moves.mark((await first.moves.movable(0, 10)).slice(1), 'peer');
+  await first.close();
+  // As after very many that came and went, but for the last one.
+  damage(folder, "UPDATE sqlite_sequence SET seq = 100000 WHERE name = 'delivery'");
+  const second = await openIn(t, folder);
+  const recent = await accept(second, 'new', to('bob@two.test'));
+  await second.close();
+
+  const third = await openIn(t, folder);
+  const due = async () => (await third.destinations(NOW, 10)).due.map(({ destination }) => destination);
+  assert.deepEqual(await due(), ['two.test'], 'the newest is found at once');
+  const later = await accept(third, 'later');
+  assert.deepEqual(await third.requeue(), { deliveries: 1, more: false });
+  assert.deepEqual(await due(), ['one.test', 'two.test']);
+  const take = async (destination: string) => (await third.take(destination, { nowMs: NOW, limit: 10 })).deliveries;
+  assert.deepEqual(await take('one.test'), old.deliveries, 'not what moves, and not what is new');
+  assert.deepEqual(await take('two.test'), recent.deliveries);
+  assert.deepEqual(await third.requeue(), { deliveries: 0, more: false });
+  await third.record([...over(later), ...over(old)], []);
+});
+
 test('commit hands back the content that the first attempt sends', async (t) => {
   const spool = await openIn(t, folderFor(t));
   for (const size of [0, 1, 4096, 256 * 1024, 256 * 1024 + 1, 3_000_000]) {
@@ -320,6 +346,22 @@ test('beyond its bounds a queue takes no mail, and again when there is room', as
   await assert.rejects(accept(spool, 'three'), (error) => error instanceof SpoolFull && /minFree/.test(error.message));
   spool.bound({ minFreeBytes: Math.floor(freeBytes / 2), maxMessages: 100 });
   await accept(spool, 'three');
+});
+
+test('the room of a queue that has drained is used again', async (t) => {
+  const folder = folderFor(t);
+  const sizes: number[] = [];
+  for (let round = 0; round < 4; round += 1) {
+    const spool = await openIn(t, folder);
+    const messages = await Promise.all(Array.from({ length: 200 }, () => accept(spool, patterned(20_000))));
+    await spool.park(messages.flatMap(({ deliveries }) => deliveries.map(({ id }) => id)));
+    await Promise.all(messages.map((message) => spool.record(over(message), [])));
+    await spool.close();
+    sizes.push(statSync(path.join(folder, 'queue.db')).size);
+  }
+  const [, second = 0, , fourth = 0] = sizes;
+  assert.ok(second > 200 * 20_000, 'it was all in the database');
+  assert.ok(fourth <= second * 1.05, `it grows: ${sizes.join(', ')}`);
 });
 
 test('an aborted message leaves no trace', async (t) => {

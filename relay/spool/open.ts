@@ -22,6 +22,7 @@ import {
   type QueueCounts,
   type QueuedMessage,
   type QueuePage,
+  type Requeued,
   type Selection,
   type SpawnedMessage,
   type Spool,
@@ -52,7 +53,8 @@ export interface SpoolOptions {
 }
 
 /**
- * Every delivery that was in memory when the last process ended is due at once.
+ * Every delivery that was in memory when the last process ended is due at once; of a long queue, when it is found (see
+ * Spool.requeue).
  *
  * @throws {SpoolDamage} when the folder tells of mail that the database does not have.
  * @throws {SpoolUnavailable} when another process holds the folder, or a newer version wrote it.
@@ -89,6 +91,7 @@ class ThreadedSpool implements Spool {
   #nextId: number;
   #reservedId: number;
   #reserving = false;
+  #requeueUpTo: number | undefined;
 
   constructor({ thread, opened, bodies, condition, now }: Parts) {
     this.spoolId = opened.spoolId;
@@ -98,6 +101,7 @@ class ThreadedSpool implements Spool {
     this.#now = now;
     this.#nextId = opened.nextId;
     this.#reservedId = opened.reservedId;
+    this.#requeueUpTo = opened.requeueUpTo;
     this.moves = new ThreadMoves({ spoolId: this.spoolId, thread, bodies, allocate: () => this.#allocate(), now });
   }
 
@@ -158,7 +162,19 @@ class ThreadedSpool implements Spool {
   }
 
   async hasten(by: Hasten): Promise<void> {
-    await this.#thread.request<'hasten'>({ kind: 'hasten', by });
+    if ((await this.#thread.request<'latest'>({ kind: 'latest' })) <= by.afterMs) return;
+    for (let afterId: number | undefined = 0; afterId !== undefined; ) {
+      const { next }: Answers['hasten'] = await this.#thread.request<'hasten'>({ kind: 'hasten', by, afterId });
+      afterId = next;
+    }
+  }
+
+  async requeue(): Promise<Requeued> {
+    const upToId = this.#requeueUpTo;
+    if (upToId === undefined) return { deliveries: 0, more: false };
+    const { found, next } = await this.#thread.request<'requeue'>({ kind: 'requeue', upToId, dueMs: this.#now() });
+    this.#requeueUpTo = next;
+    return { deliveries: found, more: next !== undefined };
   }
 
   async record(outcomes: readonly Outcome[], spawned: readonly SpawnedMessage[]): Promise<readonly Accepted[]> {

@@ -45,7 +45,8 @@ export type Change =
   | { readonly kind: 'accept'; readonly message: NewMessage; readonly usage: Usage | undefined }
   | { readonly kind: 'record'; readonly outcomes: readonly StoredOutcome[]; readonly spawned: readonly NewMessage[] }
   | { readonly kind: 'park'; readonly deliveries: readonly number[]; readonly dueMs: number }
-  | { readonly kind: 'hasten'; readonly by: Hasten }
+  | { readonly kind: 'hasten'; readonly by: Hasten; readonly afterId: number }
+  | { readonly kind: 'requeue'; readonly upToId: number; readonly dueMs: number }
   | { readonly kind: 'reserve'; readonly upToId: number }
   | { readonly kind: 'mark'; readonly messages: readonly Movable[]; readonly peer: string; readonly nowMs: number }
   | ({ readonly kind: 'adopt' } & Adoption)
@@ -78,6 +79,7 @@ export type Question =
   | { readonly kind: 'show'; readonly id: RowName }
   | { readonly kind: 'search'; readonly filter: QueueFilter; readonly afterId: number; readonly limit: number }
   | { readonly kind: 'counts'; readonly afterId: number }
+  | { readonly kind: 'latest' }
   | { readonly kind: 'stats' }
   | { readonly kind: 'usage' }
   | { readonly kind: 'movable'; readonly afterId: number; readonly limit: number }
@@ -159,13 +161,17 @@ export interface Committed {
   readonly adopted: Adopted | undefined;
   /** What `steer` came to, for each selection. */
   readonly steered: readonly Steered[];
+  /** Deliveries that were given a due time by `hasten` or `requeue`, and where to go on; absent at the end. */
+  readonly found: number;
+  readonly next: number | undefined;
 }
 
 export interface Answers {
   readonly accept: Committed;
   readonly record: Committed;
   readonly park: undefined;
-  readonly hasten: undefined;
+  readonly hasten: Committed;
+  readonly requeue: Committed;
   readonly reserve: undefined;
   readonly mark: Committed;
   readonly adopt: Committed;
@@ -180,6 +186,8 @@ export interface Answers {
   readonly show: StoredMessage | undefined;
   readonly search: SearchedRows;
   readonly counts: CountedRows;
+  /** See Lanes.latestMs. */
+  readonly latest: number;
   readonly stats: SpoolStats;
   readonly usage: readonly Usage[];
   readonly movable: readonly Movable[];
@@ -220,6 +228,8 @@ export interface Opened {
   /** First message id to give out, and the last one that may be before another `reserve` is answered. */
   readonly nextId: number;
   readonly reservedId: number;
+  /** Deliveries up to this one are to be looked through by `requeue`; absent: all are. */
+  readonly requeueUpTo: number | undefined;
 }
 
 /** What the writer thread knows of the disk and of what is on it. */

@@ -12,6 +12,7 @@ import { formatQueueId } from './queue-id.ts';
 import { leadingRows, type Row, readableRows } from './readable-rows.ts';
 import { contentOf, deliveryRow, integerOf, type MessageRow, messageRow } from './rows.ts';
 import { SpoolDamage } from './spool.ts';
+import { TOTAL_TABLE } from './totals.ts';
 
 export const LOST_FOLDER = 'lost';
 export const REBUILT_FILE = 'queue.db.rebuilt';
@@ -156,7 +157,7 @@ class Rescue {
 
   /** Tables that other steps of the pipeline keep here: without them the queue still delivers. */
   #others(): void {
-    const known = new Set(['meta', 'message', 'body', 'delivery', 'signature', 'sqlite_sequence']);
+    const known = new Set(['meta', 'message', 'body', 'delivery', 'signature', 'sqlite_sequence', TOTAL_TABLE]);
     for (const { name, sql } of leadingRows(
       this.#old,
       "(SELECT name, sql FROM sqlite_schema WHERE type = 'table')",

@@ -173,6 +173,13 @@ export interface Selection {
  */
 export type Steering = 'hold' | 'release' | 'retry' | 'remove';
 
+export interface Requeued {
+  /** Found this time. */
+  readonly deliveries: number;
+  /** There is more to look through. */
+  readonly more: boolean;
+}
+
 export interface SpoolStats {
   readonly messages: number;
   readonly deliveries: number;
@@ -243,6 +250,11 @@ export interface Spool {
   park(deliveries: readonly number[]): Promise<void>;
   /** For a clock that was set back; see hasten.ts. */
   hasten(by: Hasten): Promise<void>;
+  /**
+   * Looks through a bounded part of the queue for deliveries that were in memory when the last process ended: they are
+   * due now. Opening has looked through the newest part, in which nearly all of them are.
+   */
+  requeue(): Promise<Requeued>;
   /** Records outcomes and the messages they cause in one commit: all of it is durable, or none. */
   record(outcomes: readonly Outcome[], spawned: readonly SpawnedMessage[]): Promise<readonly Accepted[]>;
   list(limit: number): Promise<readonly QueuedMessage[]>;

@@ -25,6 +25,8 @@ import { integerOf } from './rows.ts';
 import { putInPlace } from './salvage.ts';
 import { Search } from './search.ts';
 import type { WriteFailure } from './spool.ts';
+import { Totals } from './totals.ts';
+import { LOOKED_AT_FIRST, Unfinished } from './unfinished.ts';
 import { UsageTable } from './usage.ts';
 
 export type Log = (
@@ -70,7 +72,7 @@ export class Storage {
     this.#db = db;
     this.#log = log;
     const ids = readIds(folder);
-    const found = highestId(db);
+    const found = highestId(db, 'message');
     const lost = lostCommits(folder, spoolId, found);
     if (lost !== undefined && !readMark(folder)) {
       log('error', lost);
@@ -80,18 +82,19 @@ export class Storage {
     // What was lost had ids: none of them is given again.
     this.#highestId = typeof ids === 'object' ? Math.max(found, ids.highestId) : found;
     const unknown = typeof ids !== 'object' || lost !== undefined;
-    this.opened = { spoolId, ...reserve(db, this.#highestId, unknown ? UNKNOWN_IDS : 0) };
+    const reserved = reserve(db, this.#highestId, unknown ? UNKNOWN_IDS : 0);
+    this.#departures = new Departures(db);
+    const unfinished = new Unfinished(db).look(highestId(db, 'delivery'), LOOKED_AT_FIRST, openedMs);
+    this.opened = { spoolId, ...reserved, requeueUpTo: unfinished.next };
     if (typeof ids !== 'object') this.#createIdFile(ids);
     this.#idFile = new IdFile(folder);
     this.#writeIds();
-    // What was in memory at its first attempt is nobody's now; what moves to another spool is that one's, or will be.
-    this.#departures = new Departures(db);
-    db.prepare('UPDATE delivery SET due = ? WHERE due IS NULL AND message NOT IN (SELECT message FROM moving)').run(
-      openedMs,
-    );
     this.#usage = new UsageTable(db, openedMs);
     this.#reserve = new Reserve(folder);
-    this.#group = new GroupCommit(db, new Changes(db, this.#usage), () => this.#reserve.giveUp());
+    const totals = new Totals(db);
+    if (this.#damaged !== undefined) totals.recount();
+    ({ messages: this.#messages, deliveries: this.#deliveries } = totals.get());
+    this.#group = new GroupCommit(db, new Changes(db, this.#usage), totals, () => this.#reserve.giveUp());
     this.#freePages = db.prepare('PRAGMA freelist_count');
     // SQLite writes nothing where a row stays the same; an id that is reserved and never given does no harm.
     this.#touch = db.prepare('UPDATE meta SET reserved_id = reserved_id + 1');
@@ -99,8 +102,6 @@ export class Storage {
     this.#questions = new Questions(db);
     this.#search = new Search(db);
     this.#lanes = new Lanes(db);
-    this.#messages = count(db, 'message');
-    this.#deliveries = waiting(db);
     // Of messages whose rows were lost the bodies may be all that is left.
     if (this.#damaged !== undefined) return;
     const orphans = removeOrphans(folder, spoolId, (id) => this.#questions.hasBodyFile(id));
@@ -237,6 +238,8 @@ export class Storage {
         );
       case 'counts':
         return this.#search.counts(question.afterId);
+      case 'latest':
+        return this.#lanes.latestMs;
       case 'stats': {
         const oldestMs = this.#questions.oldestMs();
         const moving = this.#departures.count();
@@ -328,9 +331,9 @@ export class Storage {
   }
 }
 
-/** Highest message id that was ever committed: AUTOINCREMENT remembers it when the rows are gone. */
-function highestId(db: DatabaseSync): number {
-  return integerOf(db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'message'").get()?.seq ?? 0);
+/** Highest id that was ever committed: AUTOINCREMENT remembers it when the rows are gone. */
+function highestId(db: DatabaseSync, table: 'message' | 'delivery'): number {
+  return integerOf(db.prepare('SELECT seq FROM sqlite_sequence WHERE name = ?').get(table)?.seq ?? 0);
 }
 
 function reserve(db: DatabaseSync, highest: number, skip: number): Pick<Opened, 'nextId' | 'reservedId'> {
@@ -339,20 +342,4 @@ function reserve(db: DatabaseSync, highest: number, skip: number): Pick<Opened, 
   const last = Math.max(highest, reserved) + (reserved === 0 ? 0 : skip);
   db.prepare('UPDATE meta SET reserved_id = ?').run(last + RESERVED_IDS);
   return { nextId: last + 1, reservedId: last + RESERVED_IDS };
-}
-
-/** Deliveries, all of which wait now or move: counted in the index, which is a fifth of the table. */
-function waiting(db: DatabaseSync): number {
-  const row = db
-    .prepare(
-      `SELECT (SELECT count(*) FROM delivery WHERE due IS NOT NULL) +
-         (SELECT count(*) FROM moving, message, delivery WHERE message.id = moving.message
-          AND delivery.id >= first_delivery AND delivery.id < first_delivery + deliveries AND delivery.due IS NULL) AS n`,
-    )
-    .get();
-  return integerOf(row?.n);
-}
-
-function count(db: DatabaseSync, table: 'message'): number {
-  return integerOf(db.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.n);
 }

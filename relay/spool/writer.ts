@@ -88,7 +88,7 @@ function* waiting(first: readonly Numbered<Request>[]): Generator<Numbered<Reque
 }
 
 const CHANGES: ReadonlySet<string> = new Set<Change['kind']>([
-  ...(['accept', 'record', 'park', 'hasten', 'reserve', 'steer'] as const),
+  ...(['accept', 'record', 'park', 'hasten', 'requeue', 'reserve', 'steer'] as const),
   ...(['mark', 'adopt', 'finish', 'forget'] as const),
 ]);
 

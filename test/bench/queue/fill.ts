@@ -5,11 +5,12 @@
  *
  * 4 KiB a message, 1 to 5 recipients among 100,000 domains, 1,000 senders. Half of the messages are due, a third was
  * retried before; the last deliveries were in memory at their first attempt. For every four messages that stay, a fifth
- * came and went, so ids, pages and indexes look as they do after a life.
+ * came and went, so ids, pages and indexes look as they do after a life. Of a long queue the middle is made of copies.
  */
 import { writeSync } from 'node:fs';
 import { openSpool } from '../../../relay/spool/open.ts';
 import type { Accepted, Outcome, Spool } from '../../../relay/spool/spool.ts';
+import { copyUntil } from './copy.ts';
 
 const DOMAINS = 100_000;
 const SENDERS = 1_000;
@@ -18,6 +19,9 @@ const RECIPIENTS = 5;
 const MESSAGE_BYTES = 4000;
 /** Messages handed to the spool at once: it makes its largest groups of them. */
 const BATCH = 2_000;
+/** That go through the spool at the beginning of a long queue, and at its end. */
+const BEGINNING = 50_000;
+const ENDING = 20_000;
 /** What the relay holds in memory at most, and so what a kill leaves without a due time. */
 const IN_MEMORY = 10_000;
 const HOUR_MS = 3_600_000;
@@ -135,7 +139,22 @@ class Filler {
 }
 
 async function run(folder: string, messages: number): Promise<void> {
-  const spool = await openSpool({
+  let left = messages;
+  if (messages > BEGINNING + ENDING) {
+    const spool = await opened(folder);
+    await new Filler(spool).fill(BEGINNING);
+    await spool.close();
+    await copyUntil(folder, messages - ENDING, { senders: SENDERS, domains: DOMAINS });
+    writeSync(1, 'copied\n');
+    left = ENDING;
+  }
+  const filler = new Filler(await opened(folder));
+  await filler.fill(left);
+  filler.dieInCommit();
+}
+
+const opened = (folder: string): Promise<Spool> =>
+  openSpool({
     folder,
     lockWaitMs: 0,
     log: (level, message) => writeSync(2, `${level} ${message}\n`),
@@ -144,10 +163,6 @@ async function run(folder: string, messages: number): Promise<void> {
     },
     now: Date.now,
   });
-  const filler = new Filler(spool);
-  await filler.fill(messages);
-  filler.dieInCommit();
-}
 
 if (import.meta.main) {
   const [folder = '', messages = ''] = process.argv.slice(2);
