@@ -27,6 +27,7 @@ for (const [stage, enhanced, text] of stages) {
     assert.deepEqual(judgeFailure(new HostFailure(stage, 'mx.test', 'why')), {
       state: 'deferred',
       reply: { code: 451, enhanced, text },
+      ...(stage !== 'session' && { hostFailed: true }),
     }));
 }
 
@@ -35,5 +36,6 @@ test('a host that turns the session away with 554 defers the message and is quot
   assert.deepEqual(judgeFailure(new HostFailure('greeting', 'mx.test', 'refused', reply)), {
     state: 'deferred',
     reply,
+    hostFailed: true,
   });
 });

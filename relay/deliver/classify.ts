@@ -7,6 +7,8 @@ import { ownReply } from './reply.ts';
 export interface Judgement {
   readonly state: 'delivered' | 'deferred' | 'bounced';
   readonly reply: Reply;
+  /** There was no session with any host, whatever the message. */
+  readonly hostFailed?: true;
 }
 
 /**
@@ -51,8 +53,11 @@ const OWN_CODES: Readonly<Record<FailureStage, readonly [string, string]>> = {
  * SMTP service here"); overloaded and half-configured hosts send it, and expiry ends the matter if it stays.
  */
 export function judgeFailure(failure: HostFailure): Judgement {
+  // What ends a session may be the message: it says nothing about the next one.
+  const hostFailed = failure.stage !== 'session' && ({ hostFailed: true } as const);
   // A refusal of STARTTLS is quoted in the message of its failure: alone it would not say that TLS was required.
-  if (failure.reply && failure.stage !== 'tls') return { state: 'deferred', reply: failure.reply };
+  if (failure.reply && failure.stage !== 'tls') return { state: 'deferred', reply: failure.reply, ...hostFailed };
   const [enhanced, text] = OWN_CODES[failure.stage];
-  return { state: 'deferred', reply: ownReply(451, enhanced, `${text} ${failure.host}: ${failure.message}`) };
+  const reply = ownReply(451, enhanced, `${text} ${failure.host}: ${failure.message}`);
+  return { state: 'deferred', reply, ...hostFailed };
 }

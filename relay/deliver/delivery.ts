@@ -31,8 +31,11 @@ export interface DeliveryContext extends AttemptContext {
   readonly onSpawned: (accepted: Accepted) => void;
 }
 
-/** dueMs: the delivery waits in the spool until then. held: it is damaged, or its end could not be recorded. */
-export type Ended = { readonly dueMs?: number } | 'held';
+/**
+ * dueMs: the delivery waits in the spool until then. hostFailed: there was no session with any host. held: it is damaged,
+ * or its end could not be recorded.
+ */
+export type Ended = { readonly dueMs?: number; readonly hostFailed?: true } | 'held';
 
 const RECORD_AGAIN_MS = 1_000;
 
@@ -97,7 +100,9 @@ async function conclude(
     observer.message(caused ? { ...event, dsn: spawned.queueId } : event);
   }
   if (spawned) onSpawned(spawned);
-  return outcome.remaining.length > 0 ? { dueMs: outcome.dueMs } : {};
+  if (outcome.remaining.length === 0) return {};
+  const hostFailed = [...judgements.values()].every((judgement) => judgement.hostFailed);
+  return { dueMs: outcome.dueMs, ...(hostFailed && { hostFailed }) };
 }
 
 async function noticeOf(

@@ -23,7 +23,7 @@ const delivery = (id: number, user: string): QueuedDelivery => ({
 });
 
 test('senders take turns, and each keeps its order', () => {
-  const queue = new DestinationQueue<{ readonly delivery: QueuedDelivery }>('dest.test');
+  const queue = new DestinationQueue<{ readonly delivery: QueuedDelivery }>('dest.test', 20);
   for (const [id, user] of [
     [1, 'bulk'],
     [2, 'bulk'],

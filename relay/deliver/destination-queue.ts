@@ -8,12 +8,31 @@ export class DestinationQueue<Item extends { readonly delivery: { readonly envel
   readonly destination: string;
   /** Attempts under way. */
   active = 0;
+  /** Attempts that may be. */
+  #allowed: number;
+  readonly #most: number;
   #waiting = 0;
   /** In the order in which they take their turn. */
   readonly #senders = new Map<string, Item[]>();
 
-  constructor(destination: string) {
+  /** @param most attempts at once */
+  constructor(destination: string, most: number) {
     this.destination = destination;
+    this.#most = most;
+    this.#allowed = most;
+  }
+
+  get isBusy(): boolean {
+    return this.active >= this.#allowed;
+  }
+
+  /**
+   * An attempt is over. Where no host answers, a long queue would fail at full speed, and take CPU and disk from mail that
+   * arrives: each failure halves what is tried at once, and each answer adds one.
+   */
+  ended(hostFailed: boolean): void {
+    this.active -= 1;
+    this.#allowed = hostFailed ? Math.max(1, Math.floor(this.#allowed / 2)) : Math.min(this.#most, this.#allowed + 1);
   }
 
   get waiting(): number {

@@ -201,6 +201,22 @@ test('a destination has no more attempts than its connections', async () => {
   await stage.begunAre(6);
 });
 
+test('a destination of which no host answers is tried by one attempt at a time, and by more as it answers', async () => {
+  using stage = new Stage({ perDestination: 4 });
+  for (let i = 0; i < 100; i += 1) stage.add('a.test');
+  await stage.begunAre(4);
+  const endEach = async (begun: readonly QueuedDelivery[], ended: Ended, expected: number) => {
+    for (const delivery of begun) stage.end(delivery, ended);
+    await stage.begunAre(expected);
+  };
+  const failed = { dueMs: 1_000_000, hostFailed: true } as const;
+  await endEach(stage.begun.slice(0, 4), failed, 5);
+  await endEach(stage.begun.slice(4), failed, 6);
+  await endEach(stage.begun.slice(5), {}, 8);
+  await endEach(stage.begun.slice(6), {}, 12);
+  await endEach(stage.begun.slice(8), {}, 16);
+});
+
 test('when destinations that hang hold all attempts, another one still begins', async () => {
   using stage = new Stage({ perDestination: 3, attempts: 6 });
   for (let i = 0; i < 5; i += 1) for (const to of ['hangs.test', 'too.test']) stage.add(to);

@@ -15,7 +15,7 @@ import { Overflows } from './overflow.ts';
 import { Turns } from './turns.ts';
 
 export interface SchedulerLimits {
-  /** Attempts at once to one destination, and so connections. */
+  /** Attempts at once to one destination, and so connections; fewer after its hosts have failed. */
   readonly perDestination: number;
   /**
    * Attempts at once in all. A destination that has none yet may begin one up to twice this number, and half of it beyond
@@ -292,7 +292,7 @@ export class Scheduler {
 
   #enqueue(held: Held): void {
     const { destination } = held.delivery;
-    const queue = this.#queues.get(destination) ?? new DestinationQueue(destination);
+    const queue = this.#queues.get(destination) ?? new DestinationQueue(destination, this.#limits.perDestination);
     this.#queues.set(destination, queue);
     queue.push(held);
     this.#queued.add(held.delivery.id);
@@ -300,7 +300,7 @@ export class Scheduler {
   }
 
   #makeReady(queue: DestinationQueue<Held>): void {
-    if (queue.waiting === 0 || queue.active >= this.#limits.perDestination) return;
+    if (queue.waiting === 0 || queue.isBusy) return;
     if (queue.active === 0) this.#idle.add(queue);
     else this.#ready.add(queue);
   }
@@ -364,8 +364,8 @@ export class Scheduler {
 
   async #run(queue: DestinationQueue<Held>, held: Held): Promise<void> {
     const ended = await this.#context.deliver(held);
-    queue.active -= 1;
-    if (queue.active === 0) this.#ready.delete(queue);
+    queue.ended(ended !== 'held' && ended.hostFailed === true);
+    if (queue.active === 0 || queue.isBusy) this.#ready.delete(queue);
     this.#makeReady(queue);
     if (queue.waiting === 0 && queue.active === 0) this.#queues.delete(queue.destination);
     // What is held stays in hand until a restart, here and in the spool.
