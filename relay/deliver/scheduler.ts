@@ -62,6 +62,11 @@ export interface SchedulerContext {
 /** Destinations asked of the spool at once, and looked at side by side. */
 const PAGE = 200;
 const SIDE_BY_SIDE = 16;
+/**
+ * Attempts begun in one turn of the event loop. Where the CPU is what holds delivery, all that is under way shares it: a
+ * thousand at once would each take as long as all of them, and so would the one message of another sender.
+ */
+const BEGUN_AT_ONCE = 8;
 const FIRST: DueDestination = { destination: '', dueMs: Number.MIN_SAFE_INTEGER };
 /** After a failure to read the spool. */
 const LOOK_AGAIN_MS = 2_000;
@@ -76,6 +81,8 @@ export class Scheduler {
   readonly #idle = new Turns<DestinationQueue<Held>>();
   readonly #ready = new Turns<DestinationQueue<Held>>();
   readonly #running = new Map<Promise<void>, QueuedDelivery>();
+  /** Attempts begun in this turn of the event loop. */
+  #begun = 0;
   /** Attempts that are being made of each sender's mail. */
   readonly #underWay = new Map<string, number>();
   /** Deliveries that wait in memory. */
@@ -305,9 +312,11 @@ export class Scheduler {
     else this.#ready.add(queue);
   }
 
-  /** Starts what may be started, one of each destination in turn. */
+  /** Starts what may be started, one of each destination in turn; what is too much for now in the next turn. */
   #pump(): void {
-    for (let queue = this.#next(); queue && !this.#stopped; queue = this.#next()) {
+    while (!this.#stopped && this.#begun < BEGUN_AT_ONCE) {
+      const queue = this.#next();
+      if (!queue) return;
       const held = queue.shift();
       if (!held) continue;
       this.#queued.delete(held.delivery.id);
@@ -317,6 +326,13 @@ export class Scheduler {
   }
 
   #begin(queue: DestinationQueue<Held>, held: Held): void {
+    if (this.#begun === 0) {
+      setImmediate(() => {
+        this.#begun = 0;
+        this.#pump();
+      });
+    }
+    this.#begun += 1;
     queue.active += 1;
     this.#makeReady(queue);
     const sender = senderOf(held.delivery.envelope);
