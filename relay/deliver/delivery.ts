@@ -38,6 +38,7 @@ export interface DeliveryContext extends AttemptContext {
 export type Ended = { readonly dueMs?: number; readonly hostFailed?: true } | 'held';
 
 const RECORD_AGAIN_MS = 1_000;
+const NOTHING = Buffer.alloc(0);
 
 /** Never rejects. */
 export async function deliver(context: DeliveryContext, { delivery, message }: Held): Promise<Ended> {
@@ -110,10 +111,18 @@ async function noticeOf(
   { delivery, message, failed, nowMs }: Concluded,
 ): Promise<SpawnedMessage | undefined> {
   const { queueId, envelope } = delivery;
+  const told = { queueId, envelope, recipients: failed, nowMs };
   try {
     const content = await message.inMemory();
-    const headers = await message.headers();
-    return report({ queueId, envelope, recipients: failed, headers, ...(content && { content }), nowMs });
+    return report({ ...told, headers: await message.headers(), ...(content && { content }) });
+  } catch (error) {
+    observer.log('error', 'Message could not be read for the notice to its sender, which goes without its header', {
+      queueId,
+      error: String(error),
+    });
+  }
+  try {
+    return report({ ...told, headers: NOTHING });
   } catch (error) {
     // Without the notice the outcome is still recorded: to try recipients again who were refused, or who have the
     // message already, helps nobody.

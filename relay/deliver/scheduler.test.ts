@@ -2,7 +2,14 @@ import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
 import { test } from 'node:test';
 import type { Envelope } from '../spool/envelope.ts';
-import type { Accepted, DueDestination, QueuedDelivery, Taken, Wish } from '../spool/spool.ts';
+import {
+  type Accepted,
+  type DueDestination,
+  type QueuedDelivery,
+  SpoolUnavailable,
+  type Taken,
+  type Wish,
+} from '../spool/spool.ts';
 import type { Ended } from './delivery.ts';
 import { senderOf } from './destination-queue.ts';
 import { Message } from './message.ts';
@@ -30,6 +37,8 @@ class Stage implements Disposable {
   #id = 0;
   nowMs = 1_000;
   suspended = false;
+  /** So often the spool cannot be written. */
+  unwritable = 0;
   readonly #inHand = new Set<number>();
   /** Deliveries that were taken from the spool and not over. */
   mostInHand = 0;
@@ -106,7 +115,13 @@ class Stage implements Disposable {
     return delivery;
   }
 
+  /** Only what is in no index yet. */
   #parked(id: number): void {
+    if (this.index.has(id)) return;
+    if (this.unwritable > 0) {
+      this.unwritable -= 1;
+      throw new SpoolUnavailable('no room');
+    }
     const delivery = this.#new.get(id);
     assert(delivery);
     this.index.set(id, { delivery, dueMs: this.nowMs });
@@ -522,4 +537,18 @@ test('what was taken and could not be moved is tried from memory after all', asy
   stage.end(first);
   await stage.begunAre(2);
   assert.deepEqual(stage.begun, [first, second]);
+});
+
+test('what was taken, left memory when its turn came, and could not be moved is tried from the spool', async () => {
+  using stage = new Stage({ perDestination: 1 });
+  const [first, second, third] = [stage.add('a.test'), stage.add('a.test'), stage.add('a.test')];
+  await stage.begunAre(1);
+  assert.equal(stage.scheduler.reserve(movable(second, [second.id]), true), true);
+  stage.end(first);
+  await stage.begunAre(2);
+  stage.unwritable = 1;
+  stage.scheduler.letGo([second.id]);
+  stage.end(third);
+  await stage.begunAre(3);
+  assert.deepEqual(stage.begun, [first, third, second]);
 });

@@ -5,9 +5,17 @@
  * New mail goes from memory, within bounds. What is beyond them, and all that was deferred, waits in the spool and is
  * taken from there when it is due and there is room. Between due times nothing is asked: a timer stands at the earliest.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Observer } from '../observe/events.ts';
 import type { Movable } from '../spool/move.ts';
-import type { Accepted, DueDestination, QueuedDelivery, Selection, Spool } from '../spool/spool.ts';
+import {
+  type Accepted,
+  type DueDestination,
+  type QueuedDelivery,
+  type Selection,
+  type Spool,
+  SpoolUnavailable,
+} from '../spool/spool.ts';
 import type { Ended } from './delivery.ts';
 import { DestinationQueue, senderOf } from './destination-queue.ts';
 import { bytesOf, type Held, InHand, type MakeMessage } from './in-hand.ts';
@@ -171,7 +179,13 @@ export class Scheduler {
       this.#reserved.delete(id);
       this.#dropped.delete(id);
     }
-    this.#giveBack(deliveries.filter((id) => !this.#inHand.has(id)));
+    const elsewhere = deliveries.filter((id) => !this.#inHand.has(id));
+    if (elsewhere.length === 0) return;
+    this.#giveBack(elsewhere);
+    // New mail whose turn came meanwhile has left memory and is in no index yet; to all else this does nothing.
+    this.#index(elsewhere)
+      .then(() => this.sweep())
+      .catch((error: unknown) => this.#unindexed(error));
   }
 
   /** There is room for what waits in the spool then. */
@@ -416,20 +430,32 @@ export class Scheduler {
       for (const { destination } of deliveries) this.#overflows.add(destination);
     };
     overflow();
-    this.#context.spool
-      .park(deliveries.map(({ id }) => id))
+    this.#index(deliveries.map(({ id }) => id))
       .then(() => {
         // A sweep may have looked before they were there. An attempt that ends makes room and looks again; for a
         // destination that has none under way nobody else would.
         overflow();
         return deliveries.some(({ destination }) => !this.#queues.has(destination)) ? this.sweep() : undefined;
       })
-      .catch((error: unknown) =>
-        this.#context.observer.log('error', 'Message could not be queued for later; it waits for a restart', {
-          queueId: deliveries[0]?.queueId,
-          error: String(error),
-        }),
-      );
+      .catch((error: unknown) => this.#unindexed(error, deliveries[0]?.queueId));
+  }
+
+  /** Enters new mail into the index of what is due. A spool that cannot be written now is asked again until it can. */
+  async #index(deliveries: readonly number[]): Promise<void> {
+    for (;;) {
+      try {
+        await this.#context.spool.park(deliveries);
+        return;
+      } catch (error) {
+        if (!(error instanceof SpoolUnavailable) || this.#stopped) throw error;
+        await sleep(LOOK_AGAIN_MS);
+      }
+    }
+  }
+
+  #unindexed(error: unknown, queueId?: string): void {
+    const fields = { ...(queueId !== undefined && { queueId }), error: String(error) };
+    this.#context.observer.log('error', 'Message could not be queued for later; it waits for a restart', fields);
   }
 
   #hasRoomFor({ destination, envelope }: QueuedDelivery): boolean {

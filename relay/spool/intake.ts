@@ -7,6 +7,9 @@ import type { BodyFileInfo } from './rows.ts';
 import { type Accepted, type Intake, type NewDelivery, SpoolUnavailable, type Usage } from './spool.ts';
 import { CommitInDoubt } from './thread.ts';
 
+/** What a chunk of one byte takes all the same; a client that sends such, each in a TLS record, must not be cheap. */
+const LEAST_CHUNK_BYTES = 512;
+
 /**
  * Gives the memory of a chunk back now, where nothing else lies in it. Left to the garbage collector it counts as
  * memory outside of the heap until then, and 32 MiB of that start a full collection: with mail of 100 KiB these took
@@ -32,6 +35,8 @@ export class SpoolIntake implements Intake {
   readonly #commitMessage: CommitMessage;
   #chunks: Buffer[] = [];
   #bytes = 0;
+  /** Bytes of memory. */
+  #held = 0;
   #writer: BodyWriter | undefined;
   /** Writes to the file, one after the other; undefined while the content is in memory. Never rejects. */
   #writing: Promise<void> | undefined;
@@ -51,8 +56,10 @@ export class SpoolIntake implements Intake {
     if (this.#writing) return this.#append(chunk);
     this.#chunks.push(chunk);
     this.#bytes += chunk.length;
-    const room = this.#bodies.hold(chunk.length);
-    if (room && this.#bytes <= IN_ROW_BYTES) return undefined;
+    const held = Math.max(chunk.length, LEAST_CHUNK_BYTES);
+    this.#held += held;
+    const room = this.#bodies.hold(held);
+    if (room && this.#held <= IN_ROW_BYTES) return undefined;
     return this.#append(this.#takeChunks());
   }
 
@@ -95,7 +102,8 @@ export class SpoolIntake implements Intake {
       offset += chunk.copy(content, offset);
       release(chunk);
     }
-    this.#bodies.hold(-this.#bytes);
+    this.#bodies.hold(-this.#held);
+    this.#held = 0;
     this.#chunks = [];
     this.#bytes = 0;
     return content;
