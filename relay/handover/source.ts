@@ -8,7 +8,7 @@ import type { ConfigSource } from '../config/config.ts';
 import type { Deliverer } from '../deliver/deliverer.ts';
 import type { Observer } from '../observe/events.ts';
 import type { Marked, Movable } from '../spool/move.ts';
-import { type Spool, SpoolDamage } from '../spool/spool.ts';
+import type { Spool } from '../spool/spool.ts';
 import { Peers, PeerUnreachable, type Transport } from './client.ts';
 import { encode } from './protocol.ts';
 import type { OnStep } from './steps.ts';
@@ -234,13 +234,16 @@ export class Source {
       const adopted = await this.#peers.offer(ordinal, peer, message, () => onStep('sent'));
       onStep('answered');
       if (adopted === 'refused') {
-        problems.unshift(`message ${queueId} is held: spool ${peer} was told already that its move is over`);
+        problems.unshift(
+          `message ${queueId} is held: spool ${peer} was told already that its move is over, or took another message for it`,
+        );
         return undefined;
       }
       return { sequence, deliveries, queueId };
     } catch (error) {
-      if (!(error instanceof PeerUnreachable || error instanceof SpoolDamage)) throw error;
-      problems.push(error.message);
+      if (this.#end.signal.aborted) throw error;
+      // Whatever is wrong with one message: the others move on.
+      problems.push(error instanceof Error ? error.message : String(error));
       return undefined;
     }
   }

@@ -21,14 +21,14 @@ export class Arrivals {
     db.exec(`CREATE TABLE IF NOT EXISTS ledger (
       source TEXT NOT NULL,
       sequence INTEGER NOT NULL,
-      message INTEGER NOT NULL,
+      queue_id TEXT NOT NULL,
       PRIMARY KEY (source, sequence)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS forgotten (source TEXT PRIMARY KEY, up_to INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS moved_here (queue_id TEXT PRIMARY KEY, message INTEGER NOT NULL UNIQUE) STRICT`);
     this.#forgotten = db.prepare('SELECT up_to FROM forgotten WHERE source = ?');
-    this.#entry = db.prepare('SELECT 1 FROM ledger WHERE source = ? AND sequence = ?');
-    this.#insert = db.prepare('INSERT INTO ledger (source, sequence, message) VALUES (?, ?, ?)');
+    this.#entry = db.prepare('SELECT queue_id FROM ledger WHERE source = ? AND sequence = ?');
+    this.#insert = db.prepare('INSERT INTO ledger (source, sequence, queue_id) VALUES (?, ?, ?)');
     this.#setForgotten = db.prepare(
       `INSERT INTO forgotten (source, up_to) VALUES (?, ?)
        ON CONFLICT DO UPDATE SET up_to = max(up_to, excluded.up_to)`,
@@ -40,12 +40,16 @@ export class Arrivals {
     this.#names = integerOf(db.prepare('SELECT count(*) AS n FROM moved_here').get()?.n);
   }
 
-  /** Whether the move is a new one: then it is in the ledger now, and the message is the caller's to store. */
+  /**
+   * Whether the move is a new one: then it is in the ledger now, and the message is the caller's to store. A source that
+   * lost part of its database may give a number again: `known` would have it delete a message that nobody has.
+   */
   enter(source: string, sequence: number, queueId: string, message: number): 'new' | 'known' | 'refused' {
     const forgotten = integerOf(this.#forgotten.get(source)?.up_to ?? 0);
     if (sequence <= forgotten) return 'refused';
-    if (this.#entry.get(source, sequence)) return 'known';
-    this.#insert.run(source, sequence, message);
+    const entry = this.#entry.get(source, sequence);
+    if (entry) return entry.queue_id === queueId ? 'known' : 'refused';
+    this.#insert.run(source, sequence, queueId);
     this.#keepName.run(queueId, message);
     this.#names += 1;
     return 'new';

@@ -108,7 +108,7 @@ export class Departures {
     const message = integerOf(mark.message);
     const columns = this.#message.get(message);
     if (!columns) throw new SpoolDamage(`message row ${message} moves to another spool and is missing`);
-    const due: Record<string, unknown> = JSON.parse(textOf(mark.due));
+    const due = dueTimes(message, textOf(mark.due));
     const deliveries = this.#rows(columns).map((row) => {
       const { id, destination, attempts, recipients } = deliveryRow(row);
       return { destination, attempts, recipients, due: integerOf(due[id]) };
@@ -133,4 +133,15 @@ export class Departures {
     const first = integerOf(first_delivery);
     return this.#deliveries.all(first, first + integerOf(deliveries));
   }
+}
+
+/** By delivery. @throws {SpoolDamage} */
+function dueTimes(message: number, text: string): Readonly<Record<string, unknown>> {
+  try {
+    const times: unknown = JSON.parse(text);
+    if (typeof times === 'object' && times !== null) return { ...times };
+  } catch {
+    // Told below: what a parser says of it helps nobody.
+  }
+  throw new SpoolDamage(`the mark by which message row ${message} moves to another spool cannot be read`);
 }

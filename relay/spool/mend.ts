@@ -17,7 +17,7 @@ export const UNKNOWN_IDS = 2 ** 20;
 const TOLD = 100;
 
 /** True: a database made of what is readable waits to be put in place (salvage.ts). */
-export function isRebuilt(db: DatabaseSync, folder: string, spoolId: string, log: Log): boolean {
+export function isRebuilt(db: DatabaseSync, folder: string, spoolId: string, nowMs: number, log: Log): boolean {
   const check = readMark(folder)?.check ?? false;
   if (!check && !isSoonChecked(db)) return false;
   const problems = structuralProblems(db);
@@ -28,7 +28,7 @@ export function isRebuilt(db: DatabaseSync, folder: string, spoolId: string, log
     return false;
   }
   log('error', 'the database of the queue is damaged; it is made anew of what can be read', { problems });
-  const salvaged = salvage(db, salvageOptions(db, folder, spoolId, isThere));
+  const salvaged = salvage(db, salvageOptions(db, folder, spoolId, nowMs, isThere));
   if (salvaged.complete && salvaged.lost.length === 0) {
     log('info', 'the database of the queue is made anew, and nothing is lost', { messages: salvaged.messages });
     if (check) removeMark(folder);
@@ -47,6 +47,7 @@ export function salvageOptions(
   db: DatabaseSync,
   folder: string,
   spoolId: string,
+  nowMs: number,
   checkBody: (filePath: string, row: MessageRow) => void,
 ): SalvageOptions {
   const ids = readIds(folder);
@@ -63,6 +64,7 @@ export function salvageOptions(
     spoolId,
     highestId,
     reservedId: reservedId + UNKNOWN_IDS,
+    movesFrom: Math.round(nowMs),
     checkBody: (row) => checkBody(bodyPath(folder, spoolId, row.id), row),
   };
 }

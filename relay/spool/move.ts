@@ -55,7 +55,7 @@ export interface Moving {
   }[];
 }
 
-/** known: it was adopted before. refused: the source said that it has finished this move. */
+/** known: it was adopted before. refused: the source said that it has finished this move, or made it of another message. */
 export type Adopted = 'new' | 'known' | 'refused';
 
 export interface Moves {

@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { type TestContext, test } from 'node:test';
 import type { Envelope, Recipient } from './envelope.ts';
 import type { Marked } from './move.ts';
 import { openSpool } from './open.ts';
-import type { Accepted, Content, Spool } from './spool.ts';
+import { recoverSpool } from './recover.ts';
+import { type Accepted, type Content, type Spool, SpoolDamage } from './spool.ts';
 
 const NOW = Date.parse('2026-01-02T03:04:05Z');
 const LATER = NOW + 300_000;
@@ -89,6 +91,12 @@ async function offer(source: Spool, peer: Spool, { sequence }: Marked) {
   const found = await source.moves.read(sequence);
   assert.ok(found);
   return peer.moves.adopt(found.moving, chunksOf(found.content));
+}
+
+function edit(folder: string, sql: string): void {
+  const db = new DatabaseSync(path.join(folder, 'queue.db'));
+  db.exec(sql);
+  db.close();
 }
 
 const dueOf = async (spool: Spool, nowMs: number) => (await spool.take('one.test', { nowMs, limit: 10 })).deliveries;
@@ -232,4 +240,81 @@ test('what is gone is not marked, and the rest is', async (t) => {
   const gone = { id: movable.id + 1, deliveries: [], inMemory: [] };
   const marked = await source.moves.mark([gone, movable], peer.spoolId);
   assert.equal(marked.length, 1);
+});
+
+test('a number that a source gave again, of another message, is not taken for the move that is known', async (t) => {
+  const [source, peer] = [await openIn(t, folderFor(t)), await openIn(t, folderFor(t))];
+  await acceptHalfDone(source, 'first');
+  await acceptHalfDone(source, 'second');
+  const [first, second] = await markAll(source, peer);
+  assert.ok(first && second);
+  assert.equal(await offer(source, peer, first), 'new');
+  const other = await source.moves.read(second.sequence);
+  assert.ok(other);
+  const again = { ...other.moving, sequence: first.sequence };
+  assert.equal(await peer.moves.adopt(again, chunksOf(other.content)), 'refused');
+  assert.equal((await peer.stats()).messages, 1);
+  assert.equal(await offer(source, peer, first), 'known');
+});
+
+test('after its database was lost a source numbers its moves beyond all that it made', async (t) => {
+  const [folder, peer] = [folderFor(t), await openIn(t, folderFor(t))];
+  const source = await openIn(t, folder);
+  await acceptHalfDone(source, 'first');
+  const [first] = await markAll(source, peer);
+  assert.ok(first);
+  assert.equal(await offer(source, peer, first), 'new');
+  await source.moves.finish([first.sequence]);
+  await peer.moves.forget(source.spoolId, await source.moves.finishedUpTo(peer.spoolId));
+  await source.close();
+  rmSync(path.join(folder, 'queue.db'));
+  await recoverSpool(folder, NOW);
+
+  const again = await openIn(t, folder);
+  assert.equal(again.spoolId, source.spoolId);
+  await acceptHalfDone(again, 'second');
+  const [second] = await markAll(again, peer);
+  assert.ok(second && second.sequence > NOW);
+  assert.equal(await offer(again, peer, second), 'new');
+});
+
+test('what recovery gives up is not marked any more, and what is marked is moved on', async (t) => {
+  const [folder, peer] = [folderFor(t), await openIn(t, folderFor(t))];
+  const source = await openIn(t, folder);
+  const lost = await acceptHalfDone(source, 'lost');
+  const { queueId } = await acceptHalfDone(source, 'kept');
+  const marked = await markAll(source, peer);
+  assert.equal(marked.length, 2);
+  await source.close();
+  edit(folder, "DELETE FROM body WHERE CAST(content AS TEXT) = 'lost'");
+  const recovery = await recoverSpool(folder, NOW);
+  assert.deepEqual(
+    recovery.lost.map((one) => one.queueId),
+    [lost.queueId],
+  );
+
+  const again = await openIn(t, folder);
+  const left = await again.moves.marked(0, 10);
+  assert.deepEqual(left, marked.slice(1));
+  assert.equal(await offer(again, peer, left[0] ?? assert.fail()), 'new');
+  assert.equal((await peer.show(queueId))?.queueId, queueId);
+  await again.moves.finish(left.map(({ sequence }) => sequence));
+  await acceptHalfDone(again, 'new');
+  const [next] = await markAll(again, peer);
+  assert.ok(next && next.sequence > NOW);
+});
+
+test('a mark that cannot be read is told as damage', async (t) => {
+  const [folder, peer] = [folderFor(t), await openIn(t, folderFor(t))];
+  const source = await openIn(t, folder);
+  await acceptHalfDone(source, 'content');
+  const [marked] = await markAll(source, peer);
+  assert.ok(marked);
+  await source.close();
+  for (const due of ['{', 'null', '{}']) {
+    edit(folder, `UPDATE moving SET due = '${due}'`);
+    const again = await openIn(t, folder);
+    await assert.rejects(again.moves.read(marked.sequence), SpoolDamage, due);
+    await again.close();
+  }
 });

@@ -8,15 +8,15 @@ import path from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { crc32 } from 'node:zlib';
 import { BODY_FOLDER, bodyPath } from './body-file.ts';
-import { DAMAGE_FILE, readMark, removeMark } from './damage-mark.ts';
+import { DAMAGE_FILE, readMark, removeMark, writeMark } from './damage-mark.ts';
 import { createDatabase, DATABASE_FILE, openDatabase } from './database.ts';
 import { ID_FILE, IdFile, readIds } from './id-file.ts';
 import { structuralProblems } from './integrity.ts';
-import { salvageOptions, UNKNOWN_IDS } from './mend.ts';
+import { adviceFor, salvageOptions, UNKNOWN_IDS } from './mend.ts';
 import { formatQueueId, newSpoolId, parseQueueId } from './queue-id.ts';
 import { readableRows } from './readable-rows.ts';
 import { contentOf, deliveryRow, integerOf, type MessageRow, messageRow } from './rows.ts';
-import { type Lost, moveBody, putInPlace, REBUILT_FILE, salvage } from './salvage.ts';
+import { type Lost, moveBody, putInPlace, REBUILT_FILE, removeRebuilt, salvage } from './salvage.ts';
 import { SpoolDamage, SpoolUnavailable } from './spool.ts';
 
 export interface SpoolCheck {
@@ -70,7 +70,9 @@ export async function checkSpool(folder: string): Promise<SpoolCheck> {
 export async function recoverSpool(folder: string, nowMs: number): Promise<Recovery> {
   const opened = await open(folder);
   const before = `${DATABASE_FILE}.before-recovery-${nowMs}`;
-  const recovery = typeof opened === 'string' ? beginAnew(folder, opened) : rebuild(folder, opened);
+  const recovery = typeof opened === 'string' ? beginAnew(folder, opened, nowMs) : rebuild(folder, opened, nowMs);
+  // A start that finds no mark removes the bodies that no message names: they go to `lost` first.
+  writeMark(folder, { problem: `a recovery was broken off. ${adviceFor(folder)}`, check: false });
   putInPlace(folder, before);
   IdFile.create(folder, { spoolId: recovery.spoolId, highestId: recovery.highestId });
   const kept = await keptBodies(folder);
@@ -90,10 +92,10 @@ export async function recoverSpool(folder: string, nowMs: number): Promise<Recov
 
 type Rebuilt = Recovery & { readonly highestId: number };
 
-function rebuild(folder: string, { db, spoolId }: { db: DatabaseSync; spoolId: string }): Rebuilt {
+function rebuild(folder: string, { db, spoolId }: { db: DatabaseSync; spoolId: string }, nowMs: number): Rebuilt {
   try {
     const gap = gapOf(db, folder, spoolId);
-    const options = salvageOptions(db, folder, spoolId, checkBody);
+    const options = salvageOptions(db, folder, spoolId, nowMs, checkBody);
     const { messages, deliveries, lost } = salvage(db, options);
     return { spoolId, messages, deliveries, lost, highestId: options.highestId, ...(gap === undefined ? {} : { gap }) };
   } finally {
@@ -102,11 +104,15 @@ function rebuild(folder: string, { db, spoolId }: { db: DatabaseSync; spoolId: s
 }
 
 /** Nothing can be read of the database. The spool keeps its name: its queue ids stand in logs and in bodies. */
-function beginAnew(folder: string, problem: string): Rebuilt {
+function beginAnew(folder: string, problem: string, nowMs: number): Rebuilt {
   const ids = readIds(folder);
   const { spoolId, highestId } = typeof ids === 'object' ? ids : { spoolId: newSpoolId(), highestId: 0 };
+  removeRebuilt(folder);
   const db = createDatabase(path.join(folder, REBUILT_FILE), spoolId, highestId + UNKNOWN_IDS);
-  db.prepare("INSERT INTO sqlite_sequence (name, seq) VALUES ('message', ?)").run(highestId);
+  const sequence = db.prepare('INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)');
+  sequence.run('message', highestId);
+  // Peers know this spool by its name, and the moves that it made (move.ts): their numbers are not given again.
+  sequence.run('moving', Math.round(nowMs));
   db.close();
   const gap = `${problem}: whatever was queued is lost, with queue ids up to ${formatQueueId(spoolId, highestId)}`;
   return { spoolId, messages: 0, deliveries: 0, lost: [], gap, highestId };

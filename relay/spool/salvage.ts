@@ -36,6 +36,11 @@ export interface SalvageOptions {
   /** Neither given to a message again. */
   readonly reservedId: number;
   readonly highestId: number;
+  /**
+   * Moves are numbered from here on (move.ts), by the time (ms since 1970): the highest number may be among what was
+   * lost, and this is beyond any that was given.
+   */
+  readonly movesFrom: number;
   /** Checks a body in a file. @throws {SpoolDamage} */
   readonly checkBody: (row: MessageRow) => void;
 }
@@ -44,7 +49,7 @@ export interface SalvageOptions {
 export function salvage(old: DatabaseSync, options: SalvageOptions): Salvaged {
   const { folder, spoolId } = options;
   const file = path.join(folder, REBUILT_FILE);
-  for (const suffix of ['', '-journal', '-wal']) rmSync(file + suffix, { force: true });
+  removeRebuilt(folder);
   const fresh = createDatabase(file, spoolId, options.reservedId);
   try {
     const rescue = new Rescue(old, fresh, options);
@@ -55,6 +60,12 @@ export function salvage(old: DatabaseSync, options: SalvageOptions): Salvaged {
   } finally {
     fresh.close();
   }
+}
+
+/** What was not put in place before the process ended. */
+export function removeRebuilt(folder: string): void {
+  for (const suffix of ['', '-journal', '-wal', '-shm'])
+    rmSync(path.join(folder, REBUILT_FILE + suffix), { force: true });
 }
 
 /** The damaged database stays beside the new one, under another name. The spool's lock is let go of before. */
@@ -120,7 +131,9 @@ class Rescue {
     this.#judge();
     for (const id of this.#problems.keys()) this.#remove(id);
     const count = (table: string) => integerOf(this.#fresh.prepare(`SELECT count(*) AS n FROM ${table}`).get()?.n);
+    this.#dropMarks();
     this.#sequence('message', this.#options.highestId);
+    this.#sequence('moving', this.#options.movesFrom);
     return {
       messages: count('message'),
       deliveries: count('delivery'),
@@ -171,6 +184,12 @@ class Rescue {
     for (const { name, seq } of leadingRows(this.#old, 'sqlite_sequence')) {
       if (typeof name === 'string' && typeof seq === 'number') this.#sequence(name, seq);
     }
+  }
+
+  /** Of messages that are lost: there is nothing left to move. */
+  #dropMarks(): void {
+    const found = this.#fresh.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'moving'").get();
+    if (found) this.#fresh.exec('DELETE FROM moving WHERE message NOT IN (SELECT id FROM message)');
   }
 
   #sequence(table: string, atLeast: number): void {

@@ -124,7 +124,7 @@ export class Storage {
     for (let madeRoom = false; ; ) {
       const { db, spoolId } = await openDatabase(folder, lockWaitMs, steps);
       try {
-        if (!isRebuilt(db, folder, spoolId, log)) return new Storage(db, spoolId, options, log);
+        if (!isRebuilt(db, folder, spoolId, options.openedMs, log)) return new Storage(db, spoolId, options, log);
       } catch (error) {
         // Closing moves the WAL into the database, into room that it has, and gives the WAL's own back.
         db.close();

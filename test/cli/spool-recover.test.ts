@@ -143,3 +143,28 @@ for (const [what, damage] of [
     assert.equal(spool('check', folder).code, 0);
   });
 }
+
+test('a recovery that is broken off is told, takes no body away, and can be made again', async (t) => {
+  const folder = folderFor(t);
+  const before = await openIn(t, folder);
+  const { queueId } = await accept(before, Buffer.alloc(300_000, 'large'));
+  await before.close();
+  rmSync(path.join(folder, 'queue.db'));
+  writeFileSync(path.join(folder, 'queue.db.rebuilt'), 'what an earlier one left');
+  // There is no room for what is lost: it ends after the new database is in place.
+  writeFileSync(path.join(folder, 'lost'), '');
+  const broken = spool('recover', folder);
+  assert.notEqual(broken.code, 0, broken.out);
+  const started = await openIn(t, folder);
+  assert.equal(started.health().hindrance?.kind, 'damaged');
+  await started.close();
+  assert.deepEqual(readdirSync(path.join(folder, 'bodies')), [queueId]);
+
+  rmSync(path.join(folder, 'lost'));
+  const { code, out } = spool('recover', folder);
+  assert.equal(code, 0, out);
+  assert.match(out, new RegExp(`lost: ${queueId}: only its body is left`));
+  assert.equal(readFileSync(path.join(folder, 'lost', `${queueId}.eml`)).length, 300_000);
+  const again = await openIn(t, folder);
+  assert.equal(again.health().hindrance, undefined);
+});
