@@ -16,6 +16,7 @@ import { TIMEOUTS } from './deliver/timeouts.ts';
 import { bySockets } from './handover/client.ts';
 import { handoverRoutes } from './handover/peer.ts';
 import { Source } from './handover/source.ts';
+import { boundHeapByQueue } from './heap.ts';
 import { both } from './observe/both.ts';
 import type { Observer } from './observe/events.ts';
 import { monitoringHandler } from './observe/http.ts';
@@ -71,6 +72,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     },
     now,
   });
+  boundHeapByQueue(spool);
   const config = await openConfig(options.configFolder, options.spoolFolder, log);
   const bound = () => spool.bound(config.current().settings.queue ?? UNBOUNDED);
   bound();

@@ -50,7 +50,7 @@ export const SCHEDULER_LIMITS: SchedulerLimits = {
   deliveries: 10_000,
   bytes: 32 * 1024 * 1024,
   destinationTaken: 100,
-  taken: 4_000,
+  taken: 2_000,
 };
 
 export interface SchedulerContext {

@@ -16,7 +16,7 @@ import type {
 import { SpoolDamage, SpoolUnavailable } from './spool.ts';
 import { type Log, Storage } from './storage.ts';
 
-/** What one transaction takes at most: well below the page cache, so that nothing is written before its COMMIT. */
+/** What one transaction takes at most. */
 const GROUP_CHANGES = 512;
 const GROUP_BYTES = 16 * 1024 * 1024;
 const LOOK_MS = 1000;
