@@ -11,6 +11,7 @@ import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { actOnQueue, queuedMessage, replicaStatus } from '../../cli/admin-client.ts';
 import type { Step } from '../../relay/handover/steps.ts';
+import { readIds } from '../../relay/spool/id-file.ts';
 import { at, Destination, type Script } from '../harness/destination.ts';
 import { RelayProcess } from '../harness/relay-process.ts';
 import { relayWith } from '../harness/relay-program.ts';
@@ -205,4 +206,35 @@ test('what waits in memory for a destination that hangs is handed over, and what
   source.terminate();
   await source.ended();
   assertArrivedOnce(sent, destination);
+});
+
+test('a message whose mark is damaged stays and is told, the others are handed over', async () => {
+  await using destination = await Destination.start({ react: at('rcpt', '451 4.2.1 Not now') });
+  const [peerOf, sourceOf] = await RelayProcess.replicas(2, destination.port);
+  assert.ok(peerOf && sourceOf);
+  await using peer = peerOf;
+  await using source = sourceOf;
+  const damaged = await send(source, 'damaged', 3, ['damaged@dest.test']);
+  const fine = await send(source, 'fine', 3, ['fine@dest.test']);
+  await source.logged('both are deferred', ({ event }) => event === 'deferred', 2);
+  source.terminate();
+  await source.ended();
+  const ids = readIds(peer.spool);
+  assert.ok(typeof ids === 'object');
+  const db = new DatabaseSync(join(source.spool, 'queue.db'));
+  db.prepare('INSERT INTO moving (message, peer, due) SELECT min(id), ?, ? FROM message').run(ids.spoolId, '{');
+  db.exec('UPDATE delivery SET due = NULL WHERE message IN (SELECT message FROM moving)');
+  db.close();
+
+  peer.setReplicas(1);
+  await source.run();
+  const isAtPeer = async () => (await queuedMessage(peer.admin, fine.queueId)) !== undefined;
+  await until('the other one is at the peer', isAtPeer);
+  await until('the damage is told', async () =>
+    /moves to another spool cannot be read/.test((await replicaStatus(source.admin)).handover?.problem ?? ''),
+  );
+  assert.ok(await queuedMessage(source.admin, damaged.queueId), 'it is kept');
+  destination.react = () => undefined;
+  await peer.untilEmpty();
+  assertArrivedOnce([fine], destination);
 });
