@@ -136,7 +136,7 @@ for (const [size, bytes] of Object.entries({ small: SMALL, large: LARGE })) {
     `a disk too full for ${size} messages is answered 451, and mail is taken again when there is room`,
     needsStrace,
     async (t) => {
-      const run = await traced(t, bytes, 40, 'pwrite64:error=ENOSPC:when=60..75');
+      const run = await traced(t, bytes, 40, 'pwrite64:error=ENOSPC:when=120..135');
       assert.equal(run.code, 0, run.stderr);
       const codes = run.replies.map((line) => line.slice(0, 3)).join(' ');
       assert.match(codes, /250.* 451.* 250/);
