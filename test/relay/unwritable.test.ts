@@ -11,7 +11,7 @@ import { SmtpClient } from '../harness/smtp-client.ts';
 const needsStrace = { skip: !process.env.CI && spawnSync('strace', ['-V']).error ? 'strace is not installed' : false };
 const WAIT_MS = 60_000;
 /** By then the relay has started and taken some mail. The writes that fail: one of mail, then one a second. */
-const FROM = 60;
+const FROM = 120;
 const FAILING = 4;
 
 async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
