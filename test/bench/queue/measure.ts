@@ -11,6 +11,7 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Replica } from './replica.ts';
@@ -35,6 +36,10 @@ interface Figures {
   readonly dequeueCpuMs: number;
   readonly enqueued: number;
   readonly peakMiB: number;
+  readonly lookedThroughMs: number;
+  readonly lookedThroughPeakMiB: number;
+  readonly freeMB: number;
+  readonly grownMB: number;
   readonly enqueuePeakMiB: number;
 }
 
@@ -46,11 +51,21 @@ async function measure(folder: string, messages: number, options: string): Promi
     const { size } = await stat(join(root, 'spool', 'queue.db'));
     const out = await goesOut(root, options);
     process.stderr.write(`${JSON.stringify(out)}\n`);
+    const drained = room(root);
     const into = await comesIn(root);
-    return { fillSeconds, gigabytes: size / 1e9, ...out, ...into };
+    const grownMB = room(root).megabytes - drained.megabytes;
+    return { fillSeconds, gigabytes: size / 1e9, ...out, ...into, freeMB: drained.freeMB, grownMB };
   } finally {
     await rm(root, { recursive: true, force: true });
   }
+}
+
+/** Size of the database, and what of it is free to be used again. */
+function room(root: string): { readonly megabytes: number; readonly freeMB: number } {
+  using database = new DatabaseSync(join(root, 'spool', 'queue.db'));
+  const pages = (pragma: string): number => Number(Object.values(database.prepare(`PRAGMA ${pragma}`).get() ?? {})[0]);
+  const megabytes = (count: number): number => (count * pages('page_size')) / 1e6;
+  return { megabytes: megabytes(pages('page_count')), freeMB: megabytes(pages('freelist_count')) };
 }
 
 async function fill(spool: string, messages: number): Promise<number> {
@@ -78,6 +93,8 @@ async function goesOut(root: string, options: string) {
   const dequeueCpuMs = ((replica.cpuSeconds() - cpu) * 1000) / DELIVERIES;
   await watched;
   const peakMiB = replica.peakMiB();
+  const lookedThroughMs = await replica.lookedThrough();
+  const lookedThroughPeakMiB = replica.peakMiB();
   await replica.stop('SIGTERM');
   return {
     startedMs: started - began,
@@ -85,6 +102,8 @@ async function goesOut(root: string, options: string) {
     dequeued: DELIVERIES / seconds,
     dequeueCpuMs,
     peakMiB,
+    lookedThroughMs,
+    lookedThroughPeakMiB,
   };
 }
 
@@ -109,6 +128,10 @@ function report(short: Figures, long: Figures, messages: number): void {
     ['CPU, ms a delivery', ({ dequeueCpuMs }) => dequeueCpuMs.toFixed(2)],
     ['comes in, messages/s', ({ enqueued }) => enqueued.toFixed(0)],
     ['peak while it delivers, MiB', ({ peakMiB }) => peakMiB.toFixed(0)],
+    ['all of it counted and searched in, s', ({ lookedThroughMs }) => (lookedThroughMs / 1000).toFixed(2)],
+    ['peak after that, MiB', ({ lookedThroughPeakMiB }) => lookedThroughPeakMiB.toFixed(0)],
+    ['free in the database after the deliveries, MB', ({ freeMB }) => freeMB.toFixed(0)],
+    [`database grew by, MB, for ${SUBMITTED} messages more`, ({ grownMB }) => grownMB.toFixed(1)],
     ['peak while mail comes in, MiB', ({ enqueuePeakMiB }) => enqueuePeakMiB.toFixed(0)],
   ];
   process.stdout.write(`| | ${SHORT} messages | ${messages} messages |\n|---|---|---|\n`);

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
-import { queuePage } from '../../../cli/admin-client.ts';
+import { queueCounts, queuePage } from '../../../cli/admin-client.ts';
 import type { SmtpRelaySpec } from '../../../crds/smtprelay.ts';
 import { writeRelayConfig } from '../../harness/relay-process.ts';
 import { freePorts } from '../../harness/standalone.ts';
@@ -78,6 +78,14 @@ export class Replica implements AsyncDisposable {
       await queuePage(this.#admin, {}, LISTED, undefined);
       await pause(Math.min(LOOKED_AT_MS, Math.max(0, end - performance.now())));
     }
+  }
+
+  /** Counts the whole queue, and looks through all of it for a sender who has nothing there. Resolves with the time it took, ms. */
+  async lookedThrough(): Promise<number> {
+    const began = performance.now();
+    await queueCounts(this.#admin);
+    await queuePage(this.#admin, { sender: 'nobody@bench.test' }, LISTED, undefined);
+    return performance.now() - began;
   }
 
   /** Peak of the resident set since the start, MiB. */
