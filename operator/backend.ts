@@ -4,7 +4,6 @@
  */
 import type { KindTypes } from '../crds/kinds.ts';
 import type { KindName, ObjectKey } from '../crds/resource.ts';
-import type { IndexDocument } from '../relay/config/documents.ts';
 
 export interface Objects {
   /** Accepted objects of a kind, from memory. Empty until `synced`. */
@@ -73,6 +72,7 @@ export interface Secrets {
 /** What a process is given of a listener at its start; the rest of it is config. */
 export interface GroupListener {
   readonly name: string;
+  /** What clients connect to. */
   readonly port: number;
   /** Whether TLS begins with the first byte is a matter of the socket. */
   readonly protocol: 'Submission' | 'Submissions';
@@ -111,12 +111,18 @@ export interface RelayReplica {
   readonly problem?: { readonly reason: string; readonly message: string };
 }
 
+/**
+ * Where the admin API of each replica is, with `{ordinal}` in place of its number: at a socket, or at a host name and
+ * port, under TLS with the relay's own certificate, which must be for these names.
+ */
+export type PeerPlaces = { readonly socket: string } | { readonly host: string; readonly port: number };
+
 export interface Relays {
   /** Asked at each reconcile: the same group again changes nothing. */
   apply(group: RelayGroup): Promise<void>;
   observe(key: ObjectKey): readonly RelayReplica[];
   /** Where replicas of the relay find each other. */
-  peers(key: ObjectKey): IndexDocument['peers'];
+  peers(key: ObjectKey): PeerPlaces;
   /** Drains and ends all replicas; resolves true once none is left. Asked again until then. */
   remove(key: ObjectKey, drainTimeoutMs: number): Promise<boolean>;
   /** Calls listener when anything that `observe` tells has changed. */
@@ -144,6 +150,8 @@ export interface Backend {
   readonly submissionHost: (relay: ObjectKey) => string;
   /** Names and addresses, beside its hostname, that the relay's own certificate is for. */
   readonly serviceNames: (relay: ObjectKey) => readonly string[];
+  /** The port that a replica binds where clients connect to this one; the same one where nothing stands between. */
+  readonly bindPort: (port: number) => number;
   /** Reads everything, then starts watching; nothing is reconciled before it resolves. */
   start(): Promise<void>;
   stop(): Promise<void>;

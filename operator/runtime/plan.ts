@@ -34,7 +34,7 @@ export interface Plan<Kind extends KindName> {
 export type Clock = () => number;
 
 /** What controllers may look at: nothing here writes. */
-export interface World extends Pick<Backend, 'objects' | 'submissionHost' | 'serviceNames'> {
+export interface World extends Pick<Backend, 'objects' | 'submissionHost' | 'serviceNames' | 'bindPort'> {
   readonly secrets: Pick<Secrets, 'get'>;
   readonly relays: Pick<Relays, 'observe' | 'peers'>;
   /** The groups that were applied lately to a relay, by config hash. */

@@ -77,6 +77,7 @@ export async function runControllers(
       groups: (relay) => groups.of(relay),
       submissionHost: (relay) => backend.submissionHost(relay),
       serviceNames: (relay) => backend.serviceNames(relay),
+      bindPort: (port) => backend.bindPort(port),
     };
     const observed = await controller.observe(key, world);
     const object = backend.objects.get(kind, key);

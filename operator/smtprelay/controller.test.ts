@@ -14,6 +14,11 @@ import { judgeRelay } from './policies.ts';
 const DAY_MS = 24 * 3_600_000;
 const NOW = Date.parse('2026-03-01T12:00:00Z');
 const SERVICE_NAMES = ['localhost', '127.0.0.1', '::1'];
+/** What a backend says whose replicas may bind no low port and find each other by name. */
+const IN_PODS = {
+  peers: { host: 'outbound-{ordinal}.outbound-pods.default.svc', port: 9466 },
+  bindPort: (port: number) => (port < 1024 ? 10_000 + port : port),
+};
 
 async function generated(entry: Secret | SecretRecipe | undefined): Promise<Secret> {
   assert.ok(entry);
@@ -61,6 +66,8 @@ function observed(object: SmtpRelay, more: Partial<ObservedRelay> = {}): Observe
     certificate,
     serviceNames: SERVICE_NAMES,
     replicas: [],
+    peers: { socket: '/run/replica-{ordinal}.sock' },
+    bindPort: (port) => port,
     ...more,
   };
 }
@@ -97,6 +104,26 @@ describe('the config of a relay', () => {
     const others = [...group.documents].filter(([file]) => file !== 'index.json');
     assert.deepEqual(index.documents, Object.fromEntries(others.map(([file, content]) => [file, sha256(content)])));
     assert.ok(Schema.Compile(SettingsDocument).Check(JSON.parse(group.documents.get('settings.json') ?? '')));
+  });
+
+  it('names the ports that replicas bind, and leaves to the group those that clients connect to', () => {
+    const listeners = relay('outbound')
+      .spec.listeners.map((listener) => ({ ...listener, port: 587 }))
+      .slice(0, 1);
+    const group = planned(relay('outbound', { listeners }), IN_PODS).relay;
+    const settings: unknown = JSON.parse(group?.documents.get('settings.json') ?? '');
+    assert.ok(Schema.Compile(SettingsDocument).Check(settings));
+    assert.deepEqual([settings.listeners[0]?.port, group?.listeners[0]?.port], [10_587, 587]);
+  });
+
+  it('tells replicas where they find each other, over the network with the CA to know each other by', () => {
+    const peersOf = (more: Partial<ObservedRelay>): unknown => {
+      const index: unknown = JSON.parse(planned(relay('outbound'), more).relay?.documents.get('index.json') ?? '');
+      assert.ok(Schema.Compile(IndexDocument).Check(index));
+      return index.peers;
+    };
+    assert.deepEqual(peersOf({}), { socket: '/run/replica-{ordinal}.sock' });
+    assert.deepEqual(peersOf(IN_PODS), { ...IN_PODS.peers, ca: ca.data['ca.crt'] });
   });
 
   it('holds accepted domains, and accepted users that have a verifier', () => {
@@ -180,8 +207,34 @@ describe('a relay that could not run', () => {
   }
 
   it('is told apart from one next to it', () => {
-    assert.equal(judgeRelay(relay('outbound', { monitoring: { port: 2466 } })).status, 'True');
+    const spec = { monitoring: { port: 2466 } };
+    assert.equal(judgeRelay(relay('outbound', spec), { bindPort: (port) => port }).status, 'True');
   });
+
+  const podCases: readonly [sentence: string, reason: string, spec: Partial<SmtpRelaySpec>][] = [
+    [
+      'with two listeners that would bind one port',
+      'InvalidListeners',
+      {
+        listeners: [
+          { ...submission, port: 587 },
+          { ...submissions, port: 10_587 },
+        ],
+      },
+    ],
+    [
+      'with a listener at the port of the admin API',
+      'InvalidListeners',
+      { listeners: [{ ...submission, port: 9466 }] },
+    ],
+    ['with monitoring at the port of the admin API', 'InvalidMonitoringPort', { monitoring: { port: 9466 } }],
+  ];
+  for (const [sentence, reason, spec] of podCases) {
+    it(`${sentence} is refused where replicas are pods, and elsewhere is not`, () => {
+      assert.equal(condition(planned(relay('outbound', spec), IN_PODS), 'Accepted')?.reason, reason);
+      assert.equal(condition(planned(relay('outbound', spec)), 'Accepted')?.status, 'True');
+    });
+  }
 });
 
 describe('the certificates of a relay', () => {

@@ -5,7 +5,7 @@ import type { ObjectKey } from '../../crds/resource.ts';
 import type { SmtpRelay } from '../../crds/smtprelay.ts';
 import type { SmtpUser } from '../../crds/smtpuser.ts';
 import type { DomainDocument, IndexDocument, UserDocument } from '../../relay/config/documents.ts';
-import type { RelayReplica, Secret } from '../backend.ts';
+import type { PeerPlaces, RelayReplica, Secret } from '../backend.ts';
 import { domainWorld } from '../maildomain/controller.ts';
 import { domainDocument, judgeKeys, keySlots } from '../maildomain/dkim-keys.ts';
 import { type DomainWorld, isAccepted } from '../maildomain/policies.ts';
@@ -15,7 +15,7 @@ import { readVerifier } from '../smtpuser/credential.ts';
 import { verifierName } from '../smtpuser/names.ts';
 import { judgeUser } from '../smtpuser/policies.ts';
 import { userDocument } from '../smtpuser/user-document.ts';
-import { caSecretName, certificateSecretName, planCertificates } from './certificates.ts';
+import { caCertificateOf, caSecretName, certificateSecretName, planCertificates } from './certificates.ts';
 import { draining, queueHealthy, relayReady, replicaStatus } from './conditions.ts';
 import { judgeRelay } from './policies.ts';
 import { relayProgrammed } from './programmed.ts';
@@ -33,14 +33,16 @@ export interface ObservedRelay {
   readonly serviceNames: readonly string[];
   readonly replicas: readonly RelayReplica[];
   /** Where the replicas find each other. */
-  readonly peers?: NonNullable<IndexDocument['peers']> | undefined;
+  readonly peers: PeerPlaces;
+  /** See Backend. */
+  readonly bindPort: (port: number) => number;
 }
 
 export const smtpRelayController: Controller<'SmtpRelay', ObservedRelay> = {
   kind: 'SmtpRelay',
 
   async observe(key, world) {
-    const { objects, secrets, relays, serviceNames } = world;
+    const { objects, secrets, relays, serviceNames, bindPort } = world;
     const relay = objects.get('SmtpRelay', key);
     if (!relay) return undefined;
     return {
@@ -53,6 +55,7 @@ export const smtpRelayController: Controller<'SmtpRelay', ObservedRelay> = {
       serviceNames: serviceNames(key),
       replicas: relays.observe(key),
       peers: relays.peers(key),
+      bindPort,
     };
   },
 
@@ -100,7 +103,7 @@ const observeUsers = ({ namespace, name }: ObjectKey, { objects, secrets }: Worl
 
 export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRelay'> {
   if (observed.relay.metadata.deletionTimestamp !== undefined) return planRemoval(observed, clock);
-  const { relay, replicas, serviceNames, peers } = observed;
+  const { relay, replicas, serviceNames, peers: places, bindPort } = observed;
   const names = [...new Set([relay.spec.hostname.toLowerCase(), ...serviceNames])];
   const {
     judgement: certificateReady,
@@ -108,13 +111,14 @@ export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRela
     notAfterMs,
     ...secrets
   } = planCertificates({ ...observed, names }, clock());
-  const accepted = judgeRelay(relay);
+  const accepted = judgeRelay(relay, { bindPort, ...('port' in places && { adminPort: places.port }) });
+  const peers = peersOf(places, caCertificateOf(relay, observed.ca));
   const domains = domainsInForce(observed);
   const users = usersInForce(observed);
   // Without it the backend leaves in force what was applied last.
   const group =
     accepted.status === 'True' && serve
-      ? relayGroup({ relay, certificate: serve, domains, users, ...(peers && { peers }) })
+      ? relayGroup({ relay, certificate: serve, domains, users, bindPort, ...(peers && { peers }) })
       : undefined;
 
   const needed = [accepted, certificateReady, relayProgrammed(group, replicas)];
@@ -138,6 +142,12 @@ export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRela
       ...(notAfterMs !== undefined && { certificate: { notAfter: timestamp(notAfterMs) } }),
     },
   };
+}
+
+/** Over the network a peer is known by its certificate. Without the CA to check it by, nobody is handed mail. */
+function peersOf(places: PeerPlaces, ca: string | undefined): IndexDocument['peers'] {
+  if ('socket' in places) return places;
+  return ca === undefined ? undefined : { ...places, ca };
 }
 
 /** Deleted: the replicas deliver what they hold, go on by their last config, and end. The finalizer waits for that. */

@@ -71,6 +71,30 @@ describe('a CA of a relay', () => {
     await assert.rejects(handshake(server, other.certificate, 'localhost'), { code: /SIGNATURE|UNABLE/ });
   });
 
+  it('vouches for each pod of a service by a wildcard, and for no name below one', async () => {
+    const pods = await makeServerCertificate(ca, ['relay.example.test', '*.outbound-pods.mail.svc'], nowMs);
+    assert.equal(await handshake(pods, ca.certificate, 'outbound-12.outbound-pods.mail.svc'), 'TLSv1.3');
+    for (const other of [
+      'a.outbound-0.outbound-pods.mail.svc',
+      'outbound-pods.mail.svc',
+      'outbound-0.other.mail.svc',
+    ]) {
+      await assert.rejects(handshake(pods, ca.certificate, other), { code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
+    }
+  });
+
+  it('is renewed when a wildcard takes the place of a name that it covers, or the other way', async () => {
+    const [pod, pods] = [['outbound-0.outbound-pods.mail.svc'], ['*.outbound-pods.mail.svc']];
+    for (const [held, wanted, expected] of [
+      [pods, pods, undefined],
+      [pods, pod, 'the names of the relay have changed'],
+      [pod, pods, 'the names of the relay have changed'],
+    ] as const) {
+      const pair = readPair(await makeServerCertificate(ca, held, nowMs));
+      assert.equal(serverRenewal({ ca: parsed(ca), server: pair, names: wanted, nowMs }), expected);
+    }
+  });
+
   it('when renewed is trusted by clients of the old one, and trusts what the old one signed', async () => {
     const renewed = renewCA(ca, nowMs + 7 * 365 * DAY_MS);
     assert.equal(renewed.key, ca.key);

@@ -10,14 +10,24 @@ import type { Judgement } from '../runtime/conditions.ts';
 import { settingsDocument } from './settings.ts';
 
 type Refusal = Pick<Judgement, 'reason' | 'message'>;
-type Policy = (relay: SmtpRelay) => Refusal | undefined;
+type Policy = (relay: SmtpRelay, ports: ReplicaPorts) => Refusal | undefined;
+
+/** What is known of the ports of a replica. */
+export interface ReplicaPorts {
+  /** See Backend. */
+  readonly bindPort: (port: number) => number;
+  /** Where it serves its admin API, if at a port. */
+  readonly adminPort?: number;
+}
 
 /** In the order in which they are asked; the first refusal counts. */
 const POLICIES: readonly Policy[] = [
   listenerNamesDiffer,
   portsDiffer,
+  boundPortsDiffer,
   monitoringPortsExist,
   listenersKeepOffMonitoring,
+  adminPortIsFree,
   exemptNetworksAreNetworks,
   proxiesAreNetworks,
   egressAddressesAreAddresses,
@@ -25,9 +35,9 @@ const POLICIES: readonly Policy[] = [
 ];
 
 /** Condition Accepted. */
-export function judgeRelay(relay: SmtpRelay): Judgement {
+export function judgeRelay(relay: SmtpRelay, ports: ReplicaPorts): Judgement {
   for (const policy of POLICIES) {
-    const refusal = policy(relay);
+    const refusal = policy(relay, ports);
     if (refusal) return { type: 'Accepted', status: 'False', ...refusal };
   }
   return { type: 'Accepted', status: 'True', reason: 'Accepted', message: 'The spec is valid.' };
@@ -47,6 +57,16 @@ function portsDiffer({ spec }: SmtpRelay): Refusal | undefined {
     : { reason: 'InvalidListeners', message: `spec.listeners: two of them have port ${twice}.` };
 }
 
+function boundPortsDiffer({ spec }: SmtpRelay, { bindPort }: ReplicaPorts): Refusal | undefined {
+  const twice = firstTwice(spec.listeners.map(({ port }) => bindPort(port)));
+  if (twice === undefined) return undefined;
+  const names = spec.listeners
+    .filter(({ port }) => bindPort(port) === twice)
+    .map(({ name, port }) => `${name} (${port})`);
+  const message = `spec.listeners: ${names.join(' and ')} would both bind port ${twice} in a replica; change one of the ports.`;
+  return { reason: 'InvalidListeners', message };
+}
+
 /** Replica i serves monitoring at port + i. */
 const lastMonitoringPort = ({ monitoring, replicas }: SmtpRelaySpec): number =>
   monitoring.port + Math.max(replicas, 1) - 1;
@@ -58,12 +78,27 @@ function monitoringPortsExist({ spec }: SmtpRelay): Refusal | undefined {
   return { reason: 'InvalidMonitoringPort', message };
 }
 
-function listenersKeepOffMonitoring({ spec }: SmtpRelay): Refusal | undefined {
+function listenersKeepOffMonitoring({ spec }: SmtpRelay, { bindPort }: ReplicaPorts): Refusal | undefined {
   const last = lastMonitoringPort(spec);
-  const clash = spec.listeners.find(({ port }) => port >= spec.monitoring.port && port <= last);
+  const clash = spec.listeners.find(({ port }) => {
+    const bound = bindPort(port);
+    return bound >= spec.monitoring.port && bound <= last;
+  });
   if (!clash) return undefined;
   const message = `spec.listeners: port ${clash.port} of ${clash.name} is a monitoring port (${spec.monitoring.port} to ${last}).`;
   return { reason: 'InvalidListeners', message };
+}
+
+function adminPortIsFree({ spec }: SmtpRelay, { bindPort, adminPort }: ReplicaPorts): Refusal | undefined {
+  if (adminPort === undefined) return undefined;
+  const clash = spec.listeners.find(({ port }) => bindPort(port) === adminPort);
+  if (clash) {
+    const message = `spec.listeners: port ${clash.port} of ${clash.name} is where a replica serves its admin API.`;
+    return { reason: 'InvalidListeners', message };
+  }
+  if (spec.monitoring.port !== adminPort) return undefined;
+  const message = `spec.monitoring.port: ${adminPort} is where a replica serves its admin API.`;
+  return { reason: 'InvalidMonitoringPort', message };
 }
 
 function exemptNetworksAreNetworks({ spec }: SmtpRelay): Refusal | undefined {
@@ -104,8 +139,8 @@ function egressAddressesAreAddresses({ spec }: SmtpRelay): Refusal | undefined {
 const settings = Schema.Compile(SettingsDocument);
 
 /** The contract with the relay has the last word: what does not fit it, the relay would not run by. */
-function settingsFitTheRelay(relay: SmtpRelay): Refusal | undefined {
-  const [fits, errors] = settings.Errors(settingsDocument(relay));
+function settingsFitTheRelay(relay: SmtpRelay, { bindPort }: ReplicaPorts): Refusal | undefined {
+  const [fits, errors] = settings.Errors(settingsDocument(relay, bindPort));
   if (fits) return undefined;
   const told = errors.slice(0, 3).map(({ instancePath, message }) => `${instancePath} ${message}`);
   return { reason: 'InvalidSettings', message: `The relay would refuse these settings: ${told.join('; ')}.` };

@@ -7,7 +7,13 @@ import { findDomain, relayGroup } from './relay-group.ts';
 
 const entry = { name: 'default/example', domain: 'example.test', dkim: { sign: false, keys: [] } };
 const groupOf = (...domains: readonly (typeof entry)[]): RelayGroup =>
-  relayGroup({ relay: relay('outbound'), certificate: { chain: 'chain', key: 'key' }, domains, users: [] });
+  relayGroup({
+    relay: relay('outbound'),
+    certificate: { chain: 'chain', key: 'key' },
+    domains,
+    users: [],
+    bindPort: (port) => port,
+  });
 const without = groupOf();
 const withIt = groupOf(entry);
 const withMore = groupOf(entry, { ...entry, domain: 'other.test' });

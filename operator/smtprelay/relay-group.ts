@@ -27,11 +27,13 @@ export interface RelayGroupInput {
   readonly domains: readonly DomainDocument[];
   readonly users: readonly UserDocument[];
   readonly peers?: NonNullable<IndexDocument['peers']>;
+  /** See Backend. */
+  readonly bindPort: (port: number) => number;
 }
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 
-export function relayGroup({ relay, certificate, domains, users, peers }: RelayGroupInput): RelayGroup {
+export function relayGroup({ relay, certificate, domains, users, peers, bindPort }: RelayGroupInput): RelayGroup {
   const { metadata, spec } = relay;
   const certificates: CertificatesDocument = { default: certificate };
   const documents = new Map<string, string>([
@@ -39,7 +41,7 @@ export function relayGroup({ relay, certificate, domains, users, peers }: RelayG
     ...shards(domains, ({ domain }) => domain, DOMAIN_SHARDS).map(
       ([shard, entries]) => [domainShardFile(shard), canonicalJson({ domains: entries })] as const,
     ),
-    [SETTINGS, canonicalJson(settingsDocument(relay))],
+    [SETTINGS, canonicalJson(settingsDocument(relay, bindPort))],
     ...shards(users, ({ username }) => username, USER_SHARDS).map(
       ([shard, entries]) => [userShardFile(shard), canonicalJson({ users: entries })] as const,
     ),

@@ -69,8 +69,8 @@ function first<Input>(renewals: readonly Renewal<Input>[], input: Input): string
 /** Whether the certificate is for these names and for no others. */
 function isFor(certificate: X509Certificate, names: readonly string[]): boolean {
   const held = certificate.subjectAltName?.split(', ').length ?? 0;
-  return (
-    held === names.length &&
-    names.every((name) => (isIP(name) ? certificate.checkIP(name) : certificate.checkHost(name)) !== undefined)
-  );
+  // A wildcard is a name like others here: what it covers does not count as held.
+  const holds = (name: string): boolean =>
+    (isIP(name) ? certificate.checkIP(name) : certificate.checkHost(name, { wildcards: false })) !== undefined;
+  return held === names.length && names.every(holds);
 }

@@ -4,7 +4,8 @@ import { quantityBytes } from '../../crds/quantity.ts';
 import type { SmtpRelay, SmtpRelaySpec } from '../../crds/smtprelay.ts';
 import type { SettingsDocument } from '../../relay/config/documents.ts';
 
-export function settingsDocument({ metadata, spec }: SmtpRelay): SettingsDocument {
+/** @param bindPort see Backend */
+export function settingsDocument({ metadata, spec }: SmtpRelay, bindPort: (port: number) => number): SettingsDocument {
   const { messagesPerSession, recipientsPerSession } = spec.limits;
   return {
     relay: { namespace: metadata.namespace, name: metadata.name },
@@ -12,7 +13,7 @@ export function settingsDocument({ metadata, spec }: SmtpRelay): SettingsDocumen
     listeners: spec.listeners.map(({ name, protocol, port, tls, auth, proxyProtocol }) => ({
       name,
       protocol,
-      port,
+      port: bindPort(port),
       tls,
       exemptNetworks: auth.exemptNetworks,
       ...(proxyProtocol.from.length > 0 && { proxyNetworks: proxyProtocol.from }),

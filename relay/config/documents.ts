@@ -34,11 +34,21 @@ export const IndexDocument = Type.Object({
   /** A replica whose ordinal is not below this drains. */
   replicas: Type.Integer({ minimum: 0 }),
   /**
-   * Where the other replicas have their admin API, with `{ordinal}` in place of the number: a unix socket. By it a replica
-   * that drains finds those that take its mail. One pattern for all, since a replica that is no longer wanted may still
-   * have to be found. Absent: nothing is handed over.
+   * Where the other replicas have their admin API, with `{ordinal}` in place of the number. By it a replica that drains
+   * finds those that take its mail. One pattern for all, since a replica that is no longer wanted may still have to be
+   * found. Absent, or in a form of a later version: nothing is handed over.
    */
-  peers: Type.Optional(Type.Object({ socket: Type.String({ minLength: 1 }) })),
+  peers: Type.Optional(
+    Type.Object({
+      /** A unix socket. */
+      socket: Type.Optional(Type.String({ minLength: 1 })),
+      /** A host name, where there is no socket: TLS with a certificate for that name. */
+      host: Type.Optional(Type.String({ minLength: 1 })),
+      port: Type.Optional(portNumber),
+      /** PEM: the only CA that the certificate may be of. */
+      ca: Type.Optional(Type.String({ minLength: 1 })),
+    }),
+  ),
   /** Hex SHA-256 of each document, by file name. */
   documents: Type.Unsafe<Record<string, string>>({
     type: 'object',

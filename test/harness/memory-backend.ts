@@ -149,4 +149,8 @@ export class MemoryBackend implements Backend {
   serviceNames(): readonly string[] {
     return ['localhost', '127.0.0.1', '::1'];
   }
+
+  bindPort(port: number): number {
+    return port;
+  }
 }

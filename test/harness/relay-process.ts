@@ -24,7 +24,7 @@ import type { SmtpRelaySpec } from '../../crds/smtprelay.ts';
 import { writeConfig } from '../../operator/backends/host/config-folder.ts';
 import { domainDocument, judgeKeys, keyRecipe, keySlots } from '../../operator/maildomain/dkim-keys.ts';
 import { relayGroup } from '../../operator/smtprelay/relay-group.ts';
-import { INDEX, SETTINGS } from '../../relay/config/documents.ts';
+import { INDEX, type IndexDocument, SETTINGS } from '../../relay/config/documents.ts';
 import { SELF_SIGNED } from './certificate.ts';
 import * as manifests from './manifests.ts';
 import { freePorts } from './standalone.ts';
@@ -272,7 +272,7 @@ export async function writeRelayConfig(
   { port, monitoring }: { readonly port: number; readonly monitoring: number },
   destinationPort: number,
   delivery: Partial<SmtpRelaySpec['delivery']> = {},
-  group: { readonly count: number; readonly peers?: { readonly socket: string } } = { count: 1 },
+  group: { readonly count: number; readonly peers?: NonNullable<IndexDocument['peers']> } = { count: 1 },
 ): Promise<void> {
   const domain = manifests.domain('example-test');
   const secrets = await Promise.all(
@@ -311,6 +311,7 @@ export async function writeRelayConfig(
     certificate: { chain: SELF_SIGNED.cert, key: SELF_SIGNED.key },
     domains: [domainDocument(domain, ready)],
     users: [],
+    bindPort: (bound) => bound,
     ...(group.peers && { peers: group.peers }),
   });
   writeConfig(folder, documents);

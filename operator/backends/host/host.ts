@@ -112,6 +112,7 @@ function assemble({ manifests, objects, secrets, relays, source, log, lock, stop
     events: new LoggedEvents(log, Date.now, (kind, key) => objects.fileOf(kind, key)),
     submissionHost: () => 'localhost',
     serviceNames: () => ['localhost', '127.0.0.1', '::1'],
+    bindPort: (port) => port,
     start: async () => {
       await relays.start(stop);
       // What is taken must have stood still, at the start too.
