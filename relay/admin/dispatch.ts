@@ -11,6 +11,10 @@ export interface DispatchOptions {
   readonly problem: (error: unknown) => void;
 }
 
+/** For a body that is read into memory, as a whole; and between the bytes of one that is not. */
+const BODY_MS = 10_000;
+const SILENCE_MS = 30_000;
+
 export function dispatcher({ routes, authenticate, problem }: DispatchOptions): RequestListener {
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const gone = new AbortController();
@@ -22,6 +26,7 @@ export function dispatcher({ routes, authenticate, problem }: DispatchOptions): 
       if (route.role === 'operate' && caller.role !== 'operate') {
         throw new Problem(403, `this needs the role operate, and the ${caller.name} has the role ${caller.role}`);
       }
+      if (!route.body && route.method === 'POST') request.setTimeout(SILENCE_MS);
       const body = route.body ? await readJson(request, route.largestBodyBytes) : undefined;
       const value = await route.handle({
         params,
@@ -139,10 +144,15 @@ async function readJson(request: IncomingMessage, largestBytes: number): Promise
   }
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > largestBytes) throw new Problem(413, `the body is larger than ${largestBytes} bytes`);
-    chunks.push(chunk);
+  const timer = setTimeout(() => request.destroy(), BODY_MS);
+  try {
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > largestBytes) throw new Problem(413, `the body is larger than ${largestBytes} bytes`);
+      chunks.push(chunk);
+    }
+  } finally {
+    clearTimeout(timer);
   }
   try {
     return JSON.parse(Buffer.concat(chunks).toString('utf8'));

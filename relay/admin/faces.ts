@@ -28,6 +28,9 @@ interface Serving {
   close(): Promise<void>;
 }
 
+/** A message that is handed over may take long as a whole; that its bytes go on coming is seen to by its route. */
+const ADMIN_LIMITS = { ...HTTP_LIMITS, requestTimeout: 0 };
+
 const ON_SOCKET: Caller = { role: 'operate', name: 'socket' };
 
 /** @throws when an address is taken */
@@ -35,7 +38,7 @@ export async function serveAdmin({ socket, network, routes, config, log }: Faces
   const problem = (error: unknown) => log('error', 'an HTTP request failed', { problem: String(error) });
   // The mode of the socket lets in the user who runs the relay, who could as well do anything to its spool.
   const here = dispatcher({ routes, authenticate: async () => ON_SOCKET, problem });
-  const faces = [await serveHttp({ path: socket }, here, problem)];
+  const faces = [await serveHttp({ path: socket }, here, problem, ADMIN_LIMITS)];
   if (network) faces.push(await serveTls(network, routes, config, log, problem));
   return {
     close: async () => {
@@ -53,7 +56,7 @@ async function serveTls(
 ): Promise<Serving> {
   const tokens = new Tokens(files, log);
   const listener = dispatcher({ routes, authenticate: (request) => tokens.authenticate(request), problem });
-  const server = createServer({ ...HTTP_LIMITS, ...secureContext(config.current()) }, listener);
+  const server = createServer({ ...ADMIN_LIMITS, ...secureContext(config.current()) }, listener);
   const unsubscribe = config.onChange((next) => {
     try {
       server.setSecureContext(secureContext(next));

@@ -68,10 +68,11 @@ export async function serveHttp(
   where: ListenOptions,
   listener: RequestListener,
   problem: (error: unknown) => void,
+  limits = HTTP_LIMITS,
 ): Promise<{ close(): Promise<void> }> {
   // A socket file of a predecessor that was killed would be in the way; the spool's lock says that it is gone.
   if (where.path !== undefined) await rm(where.path, { force: true });
-  const serving = await listenHttp(createServer(HTTP_LIMITS, listener), where, problem);
+  const serving = await listenHttp(createServer(limits, listener), where, problem);
   if (where.path !== undefined) await chmod(where.path, 0o600);
   return serving;
 }
