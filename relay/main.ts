@@ -13,9 +13,9 @@ import { Message } from './deliver/message.ts';
 import { hasNullMx } from './deliver/mx.ts';
 import { createRouter } from './deliver/router.ts';
 import { TIMEOUTS } from './deliver/timeouts.ts';
-import { bySockets } from './handover/client.ts';
 import { handoverRoutes } from './handover/peer.ts';
 import { Source } from './handover/source.ts';
+import { createTransport } from './handover/transport.ts';
 import { boundHeapByQueue } from './heap.ts';
 import { both } from './observe/both.ts';
 import type { Observer } from './observe/events.ts';
@@ -108,9 +108,10 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   });
 
   const onStep = options.onHandoverStep ?? (() => undefined);
+  const tokenFile = options.adminNetwork?.tokens.operate;
   const handover = new Source({
     ...{ ordinal, config, spool, deliverer, observer, onStep },
-    transport: bySockets(config),
+    transport: createTransport({ config, ...(tokenFile !== undefined && { tokenFile }) }),
   });
 
   const accepting = new Accepting({ ...options, config, receiver, observer: log });
@@ -135,7 +136,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   });
   const routes = adminRoutes({
     ...{ spool, status, config, actions, now },
-    others: handoverRoutes({ spool, takes, wakeAt: (dueMs) => deliverer.wakeAt(dueMs), observer, onStep }),
+    others: handoverRoutes({ ordinal, spool, takes, wakeAt: (dueMs) => deliverer.wakeAt(dueMs), observer, onStep }),
   });
   const admin = await serveAdmin({
     socket: options.adminSocket,

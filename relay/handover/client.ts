@@ -1,39 +1,26 @@
-/** Asks peers. How one is reached is a parameter: a unix socket here, TLS and a token elsewhere. */
-import { Agent, type IncomingMessage, type RequestOptions, request } from 'node:http';
+/** Asks peers; how they are reached is a matter of the transport. */
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
+import Type from 'typebox';
 import Schema from 'typebox/schema';
-import type { ConfigSource } from '../config/config.ts';
 import { AdoptAnswer, type encode, PeerAnswer } from './protocol.ts';
-
-/** How the replica of an ordinal is reached; undefined when the config does not tell. */
-export type Transport = (ordinal: number) => RequestOptions | undefined;
-
-/** Of replicas on one machine: by the sockets that the config names. */
-export const bySockets =
-  (config: Pick<ConfigSource, 'current'>): Transport =>
-  (ordinal) => {
-    const socket = config.current().peers?.socket;
-    return socket === undefined ? undefined : { socketPath: socket.replace('{ordinal}', String(ordinal)) };
-  };
-
-/** It did not answer, or not as it should: what it was asked to do may have been done. */
-export class PeerUnreachable extends Error {
-  override readonly name = 'PeerUnreachable';
-}
+import { PeerUnreachable, type Transport } from './transport.ts';
 
 /** Without a byte in either direction. A commit on a slow disk is within it. */
 const SILENCE_MS = 30_000;
-/** For a question that is answered from memory. */
+/** For a question that is answered from memory, from the lookup of the name to the last byte. */
 const ASK_MS = 5_000;
-const CONNECTIONS = 8;
 
-const answers = { peer: Schema.Compile(PeerAnswer), adopt: Schema.Compile(AdoptAnswer) };
+const answers = {
+  peer: Schema.Compile(PeerAnswer),
+  adopt: Schema.Compile(AdoptAnswer),
+  problem: Schema.Compile(Type.Object({ detail: Type.String() })),
+};
 
 export class Peers {
   readonly #transport: Transport;
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS });
   readonly #signal: AbortSignal;
 
   /** @param signal ends what is under way */
@@ -45,7 +32,11 @@ export class Peers {
   /** @throws {PeerUnreachable} */
   async ask(ordinal: number): Promise<PeerAnswer> {
     const answer = await this.#request(ordinal, 'GET', '/v1/handover', {});
-    if (answers.peer.Check(answer)) return answer;
+    if (answers.peer.Check(answer)) {
+      if (answer.ordinal === undefined || answer.ordinal === ordinal) return answer;
+      // A name may lead for a while to the address that its pod had, which is another's by now.
+      throw new PeerUnreachable(`replica ${ordinal} cannot be reached: replica ${answer.ordinal} is in its place`);
+    }
     throw new PeerUnreachable(`replica ${ordinal} answers in another form than this version knows`);
   }
 
@@ -71,7 +62,7 @@ export class Peers {
   }
 
   close(): void {
-    this.#agent.destroy();
+    this.#transport.close();
   }
 
   async #request(
@@ -81,18 +72,15 @@ export class Peers {
     headers: Record<string, string | number>,
     body?: { readonly chunks: AsyncIterable<Buffer>; readonly onSent?: () => void },
   ): Promise<unknown> {
-    const where = this.#transport(ordinal);
-    const timeout = method === 'GET' ? ASK_MS : SILENCE_MS;
-    if (!where) throw new PeerUnreachable('the config names no peers');
+    const late = method === 'GET' ? AbortSignal.timeout(ASK_MS) : undefined;
+    const signal = late ? AbortSignal.any([this.#signal, late]) : this.#signal;
     const unreachable = (error: unknown): PeerUnreachable =>
       new PeerUnreachable(
         `replica ${ordinal} cannot be reached: ${error instanceof Error ? error.message : String(error)}`,
       );
-    const asking = request({
-      ...{ agent: this.#agent, timeout, signal: this.#signal, method, path, headers },
-      ...where,
-    });
-    asking.on('timeout', () => asking.destroy(new Error(`silent for ${timeout} ms`)));
+    const begin = await this.#transport.to(ordinal);
+    const asking = begin({ timeout: SILENCE_MS, signal, method, path, headers });
+    asking.on('timeout', () => asking.destroy(new Error(`silent for ${SILENCE_MS} ms`)));
     const answered = new Promise<IncomingMessage>((resolve, reject) => {
       asking.once('response', resolve);
       asking.once('error', reject);
@@ -103,18 +91,29 @@ export class Peers {
       const response = await answered;
       const text = (await buffer(response)).toString('utf8');
       if (response.statusCode === 200) return JSON.parse(text);
-      throw new Error(`it answers ${response.statusCode} ${text.trim()}`);
+      throw new Error(`it answers ${response.statusCode} ${reasonOf(text)}`);
     } catch (error) {
       // What broke the body off is the reason: the peer only saw it end.
       if (failing?.ours) throw failing.error;
-      throw unreachable(error);
+      throw unreachable(late?.aborted ? new Error(`no answer within ${ASK_MS} ms`) : error);
     }
   }
 }
 
+/** In words where it gives them (RFC 9457). */
+function reasonOf(text: string): string {
+  try {
+    const problem: unknown = JSON.parse(text);
+    if (answers.problem.Check(problem)) return problem.detail;
+  } catch {
+    // Then as it is.
+  }
+  return text.trim();
+}
+
 /** Never rejects: the peer may have answered before it had all of it. */
 async function sent(
-  asking: ReturnType<typeof request>,
+  asking: ClientRequest,
   { chunks, onSent }: { readonly chunks: AsyncIterable<Buffer>; readonly onSent?: () => void },
 ): Promise<{ readonly ours: boolean; readonly error: unknown } | undefined> {
   let ours: { readonly error: unknown } | undefined;

@@ -8,6 +8,7 @@ import { AdoptAnswer, BrokenTransfer, decode, ForgetBody, PeerAnswer } from './p
 import type { OnStep } from './steps.ts';
 
 export interface PeerOptions {
+  readonly ordinal: number;
   readonly spool: Pick<Spool, 'spoolId' | 'moves' | 'health'>;
   /** Whether this replica is wanted and can take mail. One that drains takes what was marked for it before it did. */
   readonly takes: () => boolean;
@@ -17,14 +18,14 @@ export interface PeerOptions {
   readonly onStep: OnStep;
 }
 
-export const handoverRoutes = ({ spool, takes, wakeAt, observer, onStep }: PeerOptions): readonly Route[] => [
+export const handoverRoutes = ({ ordinal, spool, takes, wakeAt, observer, onStep }: PeerOptions): readonly Route[] => [
   route({
     method: 'GET',
     path: '/v1/handover',
     role: 'view',
     summary: 'For replicas that drain: which spool this is, and whether it takes their mail',
     answer: PeerAnswer,
-    handle: async () => ({ spool: spool.spoolId, takes: takes() }),
+    handle: async () => ({ spool: spool.spoolId, takes: takes(), ordinal }),
   }),
   route({
     method: 'POST',

@@ -18,6 +18,8 @@ export const PeerAnswer = Type.Object({
   spool: Type.String(),
   /** It is wanted itself: what is handed to it stays there. */
   takes: Type.Boolean(),
+  /** Absent in earlier versions. */
+  ordinal: Type.Optional(Type.Integer({ minimum: 0 })),
 });
 export type PeerAnswer = Type.Static<typeof PeerAnswer>;
 

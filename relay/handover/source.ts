@@ -9,9 +9,10 @@ import type { Deliverer } from '../deliver/deliverer.ts';
 import type { Observer } from '../observe/events.ts';
 import type { Marked, Movable } from '../spool/move.ts';
 import type { Spool } from '../spool/spool.ts';
-import { Peers, PeerUnreachable, type Transport } from './client.ts';
+import { Peers } from './client.ts';
 import { encode } from './protocol.ts';
 import type { OnStep } from './steps.ts';
+import { PeerUnreachable, type Transport } from './transport.ts';
 
 export interface SourceOptions {
   readonly ordinal: number;
@@ -139,7 +140,8 @@ export class Source {
     const asked = await Promise.all(
       ordinals.map(async (ordinal) => {
         try {
-          return [{ ordinal, ...(await this.#peers.ask(ordinal)) }];
+          const { spool, takes } = await this.#peers.ask(ordinal);
+          return [{ ordinal, spool, takes }];
         } catch (error) {
           if (!(error instanceof PeerUnreachable)) throw error;
           problems.push(error.message);

@@ -11,10 +11,10 @@
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -23,8 +23,9 @@ import { replicaStatus } from '../../cli/admin-client.ts';
 import type { SmtpRelaySpec } from '../../crds/smtprelay.ts';
 import { writeConfig } from '../../operator/backends/host/config-folder.ts';
 import { domainDocument, judgeKeys, keyRecipe, keySlots } from '../../operator/maildomain/dkim-keys.ts';
+import { makeCA, makeServerCertificate } from '../../operator/smtprelay/pki.ts';
 import { relayGroup } from '../../operator/smtprelay/relay-group.ts';
-import { INDEX, type IndexDocument, SETTINGS } from '../../relay/config/documents.ts';
+import { type CertificateDocument, INDEX, type IndexDocument, SETTINGS } from '../../relay/config/documents.ts';
 import { SELF_SIGNED } from './certificate.ts';
 import * as manifests from './manifests.ts';
 import { freePorts } from './standalone.ts';
@@ -35,6 +36,11 @@ export const OTHER_SENDER = '127.0.0.99';
 /** Longer than anything that a test waits for takes on a busy machine. */
 const WAIT_MS = 30_000;
 const LOOK_MS = 20;
+
+/** How replicas reach each other: as on one machine, or as pods do, at an address each with a certificate for it. */
+export type Peering = 'unix sockets' | 'TLS';
+/** What replica N of those that reach each other by TLS has for its admin API. */
+export const adminHost = (ordinal: number | string): string => `127.0.1.${ordinal}`;
 
 /** A line of the log; only what tests look at. */
 export interface RelayLine {
@@ -91,9 +97,12 @@ export class RelayProcess implements AsyncDisposable {
   readonly host: string;
   readonly #root: string;
   readonly #ordinal: number;
+  /** Port of the admin API; undefined: only the socket has it. */
+  readonly #adminPort: number | undefined;
   readonly #lives: Life[] = [];
 
-  private constructor(root: string, port: number, monitoring: number, ordinal = 0) {
+  private constructor(root: string, port: number, monitoring: number, ordinal = 0, adminPort?: number) {
+    this.#adminPort = adminPort;
     this.monitoring = monitoring;
     this.#root = root;
     this.#ordinal = ordinal;
@@ -127,21 +136,66 @@ export class RelayProcess implements AsyncDisposable {
     count: number,
     destinationPort: number,
     wrap: readonly string[] = [],
+    peering: Peering = 'unix sockets',
   ): Promise<readonly RelayProcess[]> {
     const root = await mkdtemp(join(tmpdir(), 'relay-'));
-    const [port = 0, monitoring = 0] = await freePorts(2);
-    const peers = { socket: join(root, 'admin-{ordinal}.sock') };
-    await writeRelayConfig(join(root, 'config'), { port, monitoring }, destinationPort, {}, { count, peers });
-    const replicas = Array.from({ length: count }, (_, ordinal) => new RelayProcess(root, port, monitoring, ordinal));
+    const [port = 0, monitoring = 0, adminPort = 0] = await freePorts(3);
+    const ca = await makeCA('Replicas of a test', Date.now());
+    const names = Array.from({ length: count }, (_, ordinal) => adminHost(ordinal));
+    const { certificate: chain, key } = await makeServerCertificate(ca, names, Date.now());
+    const group =
+      peering === 'TLS'
+        ? {
+            peers: { host: adminHost('{ordinal}'), port: adminPort, ca: ca.certificate },
+            certificate: { chain, key },
+          }
+        : { peers: { socket: join(root, 'admin-{ordinal}.sock') } };
+    await writeRelayConfig(join(root, 'config'), { port, monitoring }, destinationPort, {}, { count, ...group });
+    const replicas = Array.from(
+      { length: count },
+      (_, ordinal) => new RelayProcess(root, port, monitoring, ordinal, peering === 'TLS' ? adminPort : undefined),
+    );
+    const token = randomBytes(32).toString('hex');
+    for (const replica of replicas) {
+      await mkdir(replica.tokens, { mode: 0o700 });
+      await writeFile(join(replica.tokens, 'view'), `view-${token}`, { mode: 0o600 });
+      await writeFile(join(replica.tokens, 'operate'), token, { mode: 0o600 });
+    }
     await Promise.all(replicas.map((replica) => replica.run(wrap)));
     return replicas;
   }
 
+  /** Folder of the files `view` and `operate`, for the admin API over TLS. */
+  get tokens(): string {
+    return join(this.#root, `tokens-${this.#ordinal}`);
+  }
+
+  token(role: 'view' | 'operate'): string {
+    return readFileSync(join(this.tokens, role), 'utf8');
+  }
+
+  /** Where the config says that replicas find each other. */
+  get peers(): IndexDocument['peers'] {
+    return this.#index().peers;
+  }
+
   /** Puts another number of replicas in force, for all that share the config. */
   setReplicas(replicas: number): void {
+    this.#setIndex({ replicas });
+  }
+
+  /** Tells all that share the config that they find each other elsewhere than before. */
+  setPeers(peers: NonNullable<IndexDocument['peers']>): void {
+    this.#setIndex({ peers });
+  }
+
+  #index(): IndexDocument {
+    return JSON.parse(readFileSync(join(this.#root, 'config', INDEX), 'utf8'));
+  }
+
+  #setIndex(change: Partial<IndexDocument>): void {
     const file = join(this.#root, 'config', INDEX);
-    const index: object = JSON.parse(readFileSync(file, 'utf8'));
-    writeFileSync(`${file}.new`, JSON.stringify({ ...index, replicas }));
+    writeFileSync(`${file}.new`, JSON.stringify({ ...this.#index(), ...change }));
     renameSync(`${file}.new`, file);
   }
 
@@ -172,10 +226,19 @@ export class RelayProcess implements AsyncDisposable {
       ...wrap,
       ...[CHASQUI, 'relay', '--config', join(this.#root, 'config'), '--spool', this.spool],
       ...['--ordinal', String(this.#ordinal), '--listen-address', this.host, '--admin', this.admin],
-      ...['--monitoring', this.host, ...options],
+      ...['--monitoring', this.host, ...this.#adminOptions(), ...options],
     ];
     this.#lives.push(new Life(command, words));
     await this.logged('the relay has started', (line) => line.message === 'relay started');
+  }
+
+  #adminOptions(): readonly string[] {
+    if (this.#adminPort === undefined) return [];
+    const [view, operate] = [join(this.tokens, 'view'), join(this.tokens, 'operate')];
+    return [
+      ...['--admin-listen', `${adminHost(this.#ordinal)}:${this.#adminPort}`],
+      ...['--admin-view-token', view, '--admin-operate-token', operate],
+    ];
   }
 
   /** Number of processes so far. */
@@ -272,7 +335,11 @@ export async function writeRelayConfig(
   { port, monitoring }: { readonly port: number; readonly monitoring: number },
   destinationPort: number,
   delivery: Partial<SmtpRelaySpec['delivery']> = {},
-  group: { readonly count: number; readonly peers?: NonNullable<IndexDocument['peers']> } = { count: 1 },
+  group: {
+    readonly count: number;
+    readonly peers?: NonNullable<IndexDocument['peers']>;
+    readonly certificate?: CertificateDocument;
+  } = { count: 1 },
 ): Promise<void> {
   const domain = manifests.domain('example-test');
   const secrets = await Promise.all(
@@ -308,7 +375,7 @@ export async function writeRelayConfig(
   });
   const { documents } = relayGroup({
     relay,
-    certificate: { chain: SELF_SIGNED.cert, key: SELF_SIGNED.key },
+    certificate: group.certificate ?? { chain: SELF_SIGNED.cert, key: SELF_SIGNED.key },
     domains: [domainDocument(domain, ready)],
     users: [],
     bindPort: (bound) => bound,

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { hostAndPort } from '../../cli/arguments.ts';
 import { TIMEOUTS, type Timeouts } from '../../relay/deliver/timeouts.ts';
 import { runRelay } from '../../relay/main.ts';
 
@@ -26,9 +27,13 @@ if (import.meta.main) {
   const [settings = '{}', , , ...words] = process.argv.slice(2);
   const { timeouts, clock, killAt }: Settings = JSON.parse(settings);
   const text = { type: 'string' } as const;
-  const options = { config: text, spool: text, ordinal: text, admin: text, monitoring: text, 'listen-address': text };
+  const options = {
+    ...{ config: text, spool: text, ordinal: text, admin: text, monitoring: text, 'listen-address': text },
+    ...{ 'admin-listen': text, 'admin-view-token': text, 'admin-operate-token': text },
+  };
   const { values } = parseArgs({ args: words, options });
   const given = (name: keyof typeof values): string => values[name] ?? '';
+  const network = values['admin-listen'];
   await runRelay({
     configFolder: given('config'),
     spoolFolder: given('spool'),
@@ -36,6 +41,12 @@ if (import.meta.main) {
     listenAddress: given('listen-address'),
     inherit: new Map(),
     adminSocket: given('admin'),
+    ...(network !== undefined && {
+      adminNetwork: {
+        ...hostAndPort(network),
+        tokens: { view: given('admin-view-token'), operate: given('admin-operate-token') },
+      },
+    }),
     monitoring: { host: given('monitoring'), offset: 0 },
     supervised: false,
     timeouts: { ...TIMEOUTS, ...timeouts },

@@ -7,13 +7,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { actOnQueue, queuedMessage, replicaStatus } from '../../cli/admin-client.ts';
 import type { Step } from '../../relay/handover/steps.ts';
 import { readIds } from '../../relay/spool/id-file.ts';
 import { at, Destination, type Script } from '../harness/destination.ts';
-import { RelayProcess } from '../harness/relay-process.ts';
+import { type Peering, RelayProcess } from '../harness/relay-process.ts';
 import { relayWith } from '../harness/relay-program.ts';
 import { SmtpClient } from '../harness/smtp-client.ts';
 
@@ -27,6 +27,7 @@ const STEPS: readonly { readonly step: Step; readonly side: 'source' | 'peer' }[
   { step: 'forgotten', side: 'peer' },
   { step: 'told', side: 'source' },
 ];
+const PEERINGS: readonly Peering[] = ['unix sockets', 'TLS'];
 const NONE = 'none';
 /** Of one replica to one destination. */
 const CONNECTIONS = 20;
@@ -98,143 +99,148 @@ function rowsLeft(replica: RelayProcess): unknown {
   return row?.n;
 }
 
-test('either side killed at each step of a hand-over: nothing is lost, nothing arrives twice', async (t) => {
-  let later = true;
-  const react: Script = (step) =>
-    later && step.at === 'rcpt' && step.argument.includes('<later') ? '451 4.2.1 Not now' : undefined;
-  await using destination = await Destination.start({ react });
-  const place = mkdtempSync(join(tmpdir(), 'steps-'));
-  t.after(() => rmSync(place, { recursive: true, force: true }));
-  const killAt = join(place, 'kill-at');
-  writeFileSync(killAt, NONE);
-  const wrap = relayWith({ killAt });
-  const [peerOf, sourceOf] = await RelayProcess.replicas(2, destination.port, wrap);
-  assert.ok(peerOf && sourceOf);
-  await using peer = peerOf;
-  await using source = sourceOf;
+for (const peering of PEERINGS) {
+  describe(`over ${peering}`, () => {
+    test('either side killed at each step of a hand-over: nothing is lost, nothing arrives twice', async (t) => {
+      let later = true;
+      const react: Script = (step) =>
+        later && step.at === 'rcpt' && step.argument.includes('<later') ? '451 4.2.1 Not now' : undefined;
+      await using destination = await Destination.start({ react });
+      const place = mkdtempSync(join(tmpdir(), 'steps-'));
+      t.after(() => rmSync(place, { recursive: true, force: true }));
+      const killAt = join(place, 'kill-at');
+      writeFileSync(killAt, NONE);
+      const wrap = relayWith({ killAt });
+      const [peerOf, sourceOf] = await RelayProcess.replicas(2, destination.port, wrap, peering);
+      assert.ok(peerOf && sourceOf);
+      await using peer = peerOf;
+      await using source = sourceOf;
 
-  for (const { step, side } of STEPS) {
-    later = true;
-    peer.setReplicas(2);
-    await until('the source is wanted', async () => !(await replicaStatus(source.admin)).draining);
-    const sent = await sendAll(source, step);
-    const [victim, other] = side === 'source' ? [source, peer] : [peer, source];
-    writeFileSync(killAt, step);
-    peer.setReplicas(1);
-    await victim.killedByItself();
-    writeFileSync(killAt, NONE);
+      for (const { step, side } of STEPS) {
+        later = true;
+        peer.setReplicas(2);
+        await until('the source is wanted', async () => !(await replicaStatus(source.admin)).draining);
+        const sent = await sendAll(source, step);
+        const [victim, other] = side === 'source' ? [source, peer] : [peer, source];
+        writeFileSync(killAt, step);
+        peer.setReplicas(1);
+        await victim.killedByItself();
+        writeFileSync(killAt, NONE);
 
-    later = false;
-    if (other === peer) {
-      // What it has by now it delivers, before the source asks again.
+        later = false;
+        if (other === peer) {
+          // What it has by now it delivers, before the source asks again.
+          await peer.untilEmpty();
+        } else if (step !== 'forgotten') {
+          await source.logged('the source says that it waits', ({ message = '' }) =>
+            message.startsWith('hand-over is held'),
+          );
+          const status = await replicaStatus(source.admin);
+          assert.match(status.handover?.problem ?? '', /spool|replica 0/);
+          assert.equal(status.queue.moving, status.queue.messages);
+        }
+        await victim.run(wrap);
+        await source.untilEmpty();
+        await peer.untilEmpty();
+        assertArrivedOnce(sent, destination);
+        t.diagnostic(`${step}: ${sent.length} messages, each once`);
+      }
+      await until('the peer is told to forget', async () => {
+        const [told] = source.lines().filter(({ message }) => message === 'hand-over is over');
+        return told !== undefined;
+      });
+      for (const replica of [source, peer]) {
+        replica.terminate();
+        await replica.ended();
+        assert.equal(rowsLeft(replica), 0);
+      }
+    });
+
+    test('a message on hold stays on hold where it moves, and is acted on there by its id', async () => {
+      await using destination = await Destination.start({ react: at('rcpt', '451 4.2.1 Not now') });
+      const [peerOf, sourceOf] = await RelayProcess.replicas(2, destination.port, [], peering);
+      assert.ok(peerOf && sourceOf);
+      await using peer = peerOf;
+      await using source = sourceOf;
+      const held = await send(source, 'held', 3, ['later@dest.test']);
+      await source.logged('it is deferred', ({ event }) => event === 'deferred');
+      await actOnQueue(source.admin, 'hold', { ids: [held.queueId] });
+      const before = await queuedMessage(source.admin, held.queueId);
+      assert.ok(before?.deliveries[0]?.heldMs !== undefined);
+      destination.react = () => undefined;
+
+      peer.setReplicas(1);
+      await source.untilEmpty();
+      assert.equal(await queuedMessage(source.admin, held.queueId), undefined);
+      const { envelope, deliveries } =
+        (await queuedMessage(peer.admin, held.queueId)) ?? assert.fail('it is at the peer');
+      assert.deepEqual(envelope, { ...before.envelope, queueId: held.queueId });
+      assert.deepEqual(deliveries, before.deliveries);
+      assert.deepEqual(destination.messages, []);
+
+      const { messages } = await actOnQueue(peer.admin, 'release', { ids: [held.queueId] });
+      assert.deepEqual(messages, [{ queueId: held.queueId, recipients: 1, result: 'done' }]);
       await peer.untilEmpty();
-    } else if (step !== 'forgotten') {
-      await source.logged('the source says that it waits', ({ message = '' }) =>
-        message.startsWith('hand-over is held'),
+      assertArrivedOnce([held], destination);
+    });
+
+    test('what waits in memory for a destination that hangs is handed over, and what is under way stays', async () => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      // Its connections of the source hang; what comes later is answered.
+      let hanging = CONNECTIONS;
+      const react: Script = async (step) => {
+        if (step.at === 'dot' && hanging-- > 0) await promise;
+        return undefined;
+      };
+      await using destination = await Destination.start({ react });
+      const [peerOf, sourceOf] = await RelayProcess.replicas(2, destination.port, [], peering);
+      assert.ok(peerOf && sourceOf);
+      await using peer = peerOf;
+      await using source = sourceOf;
+      const sent: Sent[] = [];
+      for (let i = 0; i < CONNECTIONS + 10; i++) sent.push(await send(source, `${i}`, 3, [`ann-${i}@dest.test`]));
+      await destination.until(() => hanging <= 0);
+      peer.setReplicas(1);
+      await peer.logged('those that wait are delivered by the peer', ({ event }) => event === 'delivered', 10);
+      assert.equal((await replicaStatus(source.admin)).queue.messages, CONNECTIONS);
+      resolve();
+      await source.untilEmpty();
+      await peer.untilEmpty();
+      // Whatever it has begun it ends.
+      source.terminate();
+      await source.ended();
+      assertArrivedOnce(sent, destination);
+    });
+
+    test('a message whose mark is damaged stays and is told, the others are handed over', async () => {
+      await using destination = await Destination.start({ react: at('rcpt', '451 4.2.1 Not now') });
+      const [peerOf, sourceOf] = await RelayProcess.replicas(2, destination.port, [], peering);
+      assert.ok(peerOf && sourceOf);
+      await using peer = peerOf;
+      await using source = sourceOf;
+      const damaged = await send(source, 'damaged', 3, ['damaged@dest.test']);
+      const fine = await send(source, 'fine', 3, ['fine@dest.test']);
+      await source.logged('both are deferred', ({ event }) => event === 'deferred', 2);
+      source.terminate();
+      await source.ended();
+      const ids = readIds(peer.spool);
+      assert.ok(typeof ids === 'object');
+      const db = new DatabaseSync(join(source.spool, 'queue.db'));
+      db.prepare('INSERT INTO moving (message, peer, due) SELECT min(id), ?, ? FROM message').run(ids.spoolId, '{');
+      db.exec('UPDATE delivery SET due = NULL WHERE message IN (SELECT message FROM moving)');
+      db.close();
+
+      peer.setReplicas(1);
+      await source.run();
+      const isAtPeer = async () => (await queuedMessage(peer.admin, fine.queueId)) !== undefined;
+      await until('the other one is at the peer', isAtPeer);
+      await until('the damage is told', async () =>
+        /moves to another spool cannot be read/.test((await replicaStatus(source.admin)).handover?.problem ?? ''),
       );
-      const status = await replicaStatus(source.admin);
-      assert.match(status.handover?.problem ?? '', /spool|replica 0/);
-      assert.equal(status.queue.moving, status.queue.messages);
-    }
-    await victim.run(wrap);
-    await source.untilEmpty();
-    await peer.untilEmpty();
-    assertArrivedOnce(sent, destination);
-    t.diagnostic(`${step}: ${sent.length} messages, each once`);
-  }
-  await until('the peer is told to forget', async () => {
-    const [told] = source.lines().filter(({ message }) => message === 'hand-over is over');
-    return told !== undefined;
+      assert.ok(await queuedMessage(source.admin, damaged.queueId), 'it is kept');
+      destination.react = () => undefined;
+      await peer.untilEmpty();
+      assertArrivedOnce([fine], destination);
+    });
   });
-  for (const replica of [source, peer]) {
-    replica.terminate();
-    await replica.ended();
-    assert.equal(rowsLeft(replica), 0);
-  }
-});
-
-test('a message on hold stays on hold where it moves, and is acted on there by its id', async () => {
-  await using destination = await Destination.start({ react: at('rcpt', '451 4.2.1 Not now') });
-  const [peerOf, sourceOf] = await RelayProcess.replicas(2, destination.port);
-  assert.ok(peerOf && sourceOf);
-  await using peer = peerOf;
-  await using source = sourceOf;
-  const held = await send(source, 'held', 3, ['later@dest.test']);
-  await source.logged('it is deferred', ({ event }) => event === 'deferred');
-  await actOnQueue(source.admin, 'hold', { ids: [held.queueId] });
-  const before = await queuedMessage(source.admin, held.queueId);
-  assert.ok(before?.deliveries[0]?.heldMs !== undefined);
-  destination.react = () => undefined;
-
-  peer.setReplicas(1);
-  await source.untilEmpty();
-  assert.equal(await queuedMessage(source.admin, held.queueId), undefined);
-  const { envelope, deliveries } = (await queuedMessage(peer.admin, held.queueId)) ?? assert.fail('it is at the peer');
-  assert.deepEqual(envelope, { ...before.envelope, queueId: held.queueId });
-  assert.deepEqual(deliveries, before.deliveries);
-  assert.deepEqual(destination.messages, []);
-
-  const { messages } = await actOnQueue(peer.admin, 'release', { ids: [held.queueId] });
-  assert.deepEqual(messages, [{ queueId: held.queueId, recipients: 1, result: 'done' }]);
-  await peer.untilEmpty();
-  assertArrivedOnce([held], destination);
-});
-
-test('what waits in memory for a destination that hangs is handed over, and what is under way stays', async () => {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  // Its connections of the source hang; what comes later is answered.
-  let hanging = CONNECTIONS;
-  const react: Script = async (step) => {
-    if (step.at === 'dot' && hanging-- > 0) await promise;
-    return undefined;
-  };
-  await using destination = await Destination.start({ react });
-  const [peerOf, sourceOf] = await RelayProcess.replicas(2, destination.port);
-  assert.ok(peerOf && sourceOf);
-  await using peer = peerOf;
-  await using source = sourceOf;
-  const sent: Sent[] = [];
-  for (let i = 0; i < CONNECTIONS + 10; i++) sent.push(await send(source, `${i}`, 3, [`ann-${i}@dest.test`]));
-  await destination.until(() => hanging <= 0);
-  peer.setReplicas(1);
-  await peer.logged('those that wait are delivered by the peer', ({ event }) => event === 'delivered', 10);
-  assert.equal((await replicaStatus(source.admin)).queue.messages, CONNECTIONS);
-  resolve();
-  await source.untilEmpty();
-  await peer.untilEmpty();
-  // Whatever it has begun it ends.
-  source.terminate();
-  await source.ended();
-  assertArrivedOnce(sent, destination);
-});
-
-test('a message whose mark is damaged stays and is told, the others are handed over', async () => {
-  await using destination = await Destination.start({ react: at('rcpt', '451 4.2.1 Not now') });
-  const [peerOf, sourceOf] = await RelayProcess.replicas(2, destination.port);
-  assert.ok(peerOf && sourceOf);
-  await using peer = peerOf;
-  await using source = sourceOf;
-  const damaged = await send(source, 'damaged', 3, ['damaged@dest.test']);
-  const fine = await send(source, 'fine', 3, ['fine@dest.test']);
-  await source.logged('both are deferred', ({ event }) => event === 'deferred', 2);
-  source.terminate();
-  await source.ended();
-  const ids = readIds(peer.spool);
-  assert.ok(typeof ids === 'object');
-  const db = new DatabaseSync(join(source.spool, 'queue.db'));
-  db.prepare('INSERT INTO moving (message, peer, due) SELECT min(id), ?, ? FROM message').run(ids.spoolId, '{');
-  db.exec('UPDATE delivery SET due = NULL WHERE message IN (SELECT message FROM moving)');
-  db.close();
-
-  peer.setReplicas(1);
-  await source.run();
-  const isAtPeer = async () => (await queuedMessage(peer.admin, fine.queueId)) !== undefined;
-  await until('the other one is at the peer', isAtPeer);
-  await until('the damage is told', async () =>
-    /moves to another spool cannot be read/.test((await replicaStatus(source.admin)).handover?.problem ?? ''),
-  );
-  assert.ok(await queuedMessage(source.admin, damaged.queueId), 'it is kept');
-  destination.react = () => undefined;
-  await peer.untilEmpty();
-  assertArrivedOnce([fine], destination);
-});
+}
