@@ -314,6 +314,15 @@ describe('what replicas report', () => {
       () => [replica(0, { configHash: hash() }), replica(1, { configHash: 'before' })],
     ],
     [
+      'tells of a certificate that one cannot serve, and leaves bad domains to their own conditions',
+      'Programmed',
+      'RejectedByRelay',
+      () => [
+        replica(0, { configHash: hash(), rejected: ['domains-00.json[7]: wrong'] }),
+        replica(1, { configHash: hash(), rejected: ['certificates.json[0]: wrong'] }),
+      ],
+    ],
+    [
       'tells why a replica does not run',
       'Programmed',
       'AddressInUse',

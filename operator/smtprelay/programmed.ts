@@ -1,4 +1,5 @@
 /** Condition Programmed: whether the replicas that run go by what the manifests say now. */
+import { CERTIFICATES } from '../../relay/config/documents.ts';
 import type { RelayGroup, RelayReplica } from '../backend.ts';
 import type { Judgement } from '../runtime/conditions.ts';
 import type { Place } from './relay-group.ts';
@@ -25,6 +26,9 @@ export function relayProgrammed(group: RelayGroup | undefined, replicas: readonl
   if (ready.length === 0) return programmed('False', 'NoReadyReplica', 'No replica is ready yet.');
   const behind = ready.filter(({ configHash }) => configHash !== group.configHash);
   if (behind.length > 0) return programmed('False', 'Pending', `${ordinals(behind)} still at an earlier config.`);
+  // Domains and users tell of their own entries.
+  const complaint = ready.flatMap(({ rejected }) => rejected).find((text) => text.startsWith(`${CERTIFICATES}[`));
+  if (complaint !== undefined) return programmed('False', 'RejectedByRelay', complaint);
   return programmed('True', 'Programmed', DONE);
 }
 

@@ -11,6 +11,7 @@ import {
   FORMAT_VERSION,
   INDEX,
   type IndexDocument,
+  type NamedCertificateDocument,
   SETTINGS,
   shardOf,
   USER_SHARDS,
@@ -24,6 +25,8 @@ import { settingsDocument } from './settings.ts';
 export interface RelayGroupInput {
   readonly relay: SmtpRelay;
   readonly certificate: CertificatesDocument['default'];
+  /** Served to clients that ask for their names. */
+  readonly namedCertificates?: readonly NamedCertificateDocument[];
   readonly domains: readonly DomainDocument[];
   readonly users: readonly UserDocument[];
   readonly peers?: NonNullable<IndexDocument['peers']>;
@@ -33,9 +36,20 @@ export interface RelayGroupInput {
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 
-export function relayGroup({ relay, certificate, domains, users, peers, bindPort }: RelayGroupInput): RelayGroup {
+export function relayGroup({
+  relay,
+  certificate,
+  namedCertificates = [],
+  domains,
+  users,
+  peers,
+  bindPort,
+}: RelayGroupInput): RelayGroup {
   const { metadata, spec } = relay;
-  const certificates: CertificatesDocument = { default: certificate };
+  const certificates: CertificatesDocument = {
+    default: certificate,
+    ...(namedCertificates.length > 0 && { named: [...namedCertificates] }),
+  };
   const documents = new Map<string, string>([
     [CERTIFICATES, canonicalJson(certificates)],
     ...shards(domains, ({ domain }) => domain, DOMAIN_SHARDS).map(

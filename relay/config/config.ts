@@ -1,8 +1,9 @@
 /** The config in force: what the documents of one folder say, read, checked and indexed. */
 import type {
-  CertificatesDocument,
+  CertificateDocument,
   DomainDocument,
   IndexDocument,
+  NamedCertificateDocument,
   SettingsDocument,
   UserDocument,
 } from './documents.ts';
@@ -14,7 +15,11 @@ export interface RelayConfig {
   /** See IndexDocument. */
   readonly peers?: NonNullable<IndexDocument['peers']>;
   readonly settings: SettingsDocument;
-  readonly certificates: CertificatesDocument;
+  readonly certificates: {
+    readonly default: CertificateDocument;
+    /** By the names that clients ask for. */
+    readonly named?: readonly NamedCertificateDocument[];
+  };
   /** By domain: lower case, A-labels. */
   readonly domains: ReadonlyMap<string, DomainDocument>;
   /** By user name. */

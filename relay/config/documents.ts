@@ -119,14 +119,26 @@ export const SettingsDocument = Type.Object({
 export type SettingsDocument = Type.Static<typeof SettingsDocument>;
 
 export const CertificateDocument = Type.Object({
-  /** Served to clients that name none or an unknown name. PEM, leaf first. */
+  /** PEM, leaf first. */
   chain: Type.String({ minLength: 1 }),
   /** PEM, PKCS #8. */
   key: Type.String({ minLength: 1 }),
 });
 export type CertificateDocument = Type.Static<typeof CertificateDocument>;
 
-export const CertificatesDocument = Type.Object({ default: CertificateDocument });
+export const NamedCertificateDocument = Type.Object({
+  /** Host names in lower case, `*.DOMAIN` for those right below it: who asks for one of them is served this one. */
+  names: Type.Array(Type.String({ minLength: 1, pattern: '^[^A-Z]+$' }), { minItems: 1 }),
+  ...CertificateDocument.properties,
+});
+export type NamedCertificateDocument = Type.Static<typeof NamedCertificateDocument>;
+
+export const CertificatesDocument = Type.Object({
+  /** For clients that ask for no name, or for one of no other certificate; and of the admin API. */
+  default: CertificateDocument,
+  /** Each a NamedCertificateDocument, judged by itself when it is read, so that a bad one hurts only its names. */
+  named: Type.Optional(Type.Array(Type.Unknown())),
+});
 export type CertificatesDocument = Type.Static<typeof CertificatesDocument>;
 
 export const DkimKeyDocument = Type.Object({

@@ -48,6 +48,20 @@ test('a certificate that TLS would not take is refused before it is in force, an
   }
 });
 
+test('a certificate for a name that TLS would not take leaves that name to the default, and is told', () => {
+  const texts = documents();
+  const good = { names: ['mail.example.test'], chain, key };
+  const named = [good, { ...good, key: 'x' }, { ...good, names: [] }, { ...good, names: ['Mail.example.test'] }, 'x'];
+  texts.set(CERTIFICATES, JSON.stringify({ default: { chain, key }, named }));
+  const { certificates, rejected } = buildConfig(texts);
+  assert.deepEqual(certificates.named, [good]);
+  assert.deepEqual(
+    rejected.map((text) => text.replace(/:.*/, '')),
+    [1, 2, 3, 4].map((index) => `certificates.json[${index}]`),
+  );
+  assert.doesNotMatch(rejected.join(), /PRIVATE/);
+});
+
 test('a host name that would break a line is refused', () => {
   for (const hostname of ['relay.test\r\nX: y', 'relay test', '']) {
     assert.throws(

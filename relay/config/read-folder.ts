@@ -8,6 +8,7 @@ import Schema from 'typebox/schema';
 import type { RelayConfig } from './config.ts';
 import {
   CERTIFICATES,
+  type CertificateDocument,
   CertificatesDocument,
   DOMAIN_SHARDS,
   DomainDocument,
@@ -16,6 +17,7 @@ import {
   FORMAT_VERSION,
   INDEX,
   IndexDocument,
+  NamedCertificateDocument,
   SETTINGS,
   SettingsDocument,
   USER_SHARDS,
@@ -87,17 +89,34 @@ function entries<Shape extends TSchema>(
   return good;
 }
 
+/** Without a default nobody could be served; a named one that is bad leaves its names to the default. */
+function certificatesOf(document: CertificatesDocument, rejected: string[]): RelayConfig['certificates'] {
+  const problem = 'is no certificate chain with its private key, both PEM';
+  if (!isUsable(document.default)) throw new ConfigError(`${CERTIFICATES}: /default ${problem}`);
+  const named: NamedCertificateDocument[] = [];
+  document.named?.forEach((entry, index) => {
+    const name = `${CERTIFICATES}[${index}]`;
+    try {
+      const certificate = check(name, NamedCertificateDocument, entry);
+      if (!isUsable(certificate)) throw new ConfigError(`${name}: ${problem}`);
+      named.push(certificate);
+    } catch (error) {
+      rejected.push(error instanceof Error ? error.message : String(error));
+    }
+  });
+  return { default: document.default, ...(named.length > 0 && { named }) };
+}
+
 /** A chain or key that TLS does not take would fail later, when the config is in force. */
-function usable(certificates: CertificatesDocument): CertificatesDocument {
-  const { chain, key } = certificates.default;
+function isUsable({ chain, key }: CertificateDocument): boolean {
   try {
     createSecureContext({ cert: chain, key });
     // A key of another kind is none of the certificate's, and taken all the same.
-    if (new X509Certificate(chain).checkPrivateKey(createPrivateKey(key))) return certificates;
+    return new X509Certificate(chain).checkPrivateKey(createPrivateKey(key));
   } catch {
     // The error may quote the key.
+    return false;
   }
-  throw new ConfigError(`${CERTIFICATES}: /default is no certificate chain with its private key, both PEM`);
 }
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
@@ -146,7 +165,7 @@ export function buildConfig(documents: Documents): RelayConfig {
     replicas: index.replicas,
     ...(index.peers && { peers: index.peers }),
     settings: parse(SETTINGS, SettingsDocument, text(SETTINGS)),
-    certificates: usable(parse(CERTIFICATES, CertificatesDocument, text(CERTIFICATES))),
+    certificates: certificatesOf(parse(CERTIFICATES, CertificatesDocument, text(CERTIFICATES)), rejected),
     domains,
     users,
     rejected,

@@ -1,6 +1,6 @@
 /** The socket of one session: what comes goes to the input, replies go out, TLS begins, time runs out, and it ends. */
 import type { Socket } from 'node:net';
-import type { SecureContext } from 'node:tls';
+import type { ServerCertificates } from './certificates.ts';
 import type { Channel, ContentSink, Conversation } from './channel.ts';
 import { beginHandshake } from './handshake.ts';
 import { type BadLine, Input } from './input.ts';
@@ -27,7 +27,7 @@ const LINGER_MS = 10_000;
 /** What a connection asks of the listener that took it. */
 export interface Host {
   /** Of this moment: certificates are renewed. */
-  readonly secureContext: SecureContext;
+  readonly certificates: ServerCertificates;
   readonly idleTimeoutMs: number;
   readonly sessionTimeoutMs: number | undefined;
   readonly isStopping: boolean;
@@ -250,7 +250,7 @@ export class Connection implements Channel {
     this.#outgoing.use(undefined);
     this.#socket = beginHandshake(
       this.#socket,
-      this.#host.secureContext,
+      this.#host.certificates,
       (tls) => {
         this.#tls = tls;
         this.#outgoing.use(this.#socket);

@@ -1,6 +1,7 @@
 /** TLS on a socket that is open, from its first byte or after STARTTLS. */
 import type { Socket } from 'node:net';
-import { type SecureContext, TLSSocket } from 'node:tls';
+import { TLSSocket } from 'node:tls';
+import type { ServerCertificates } from './certificates.ts';
 
 /**
  * Begins a handshake as server. The socket is not read by anybody else any more; what it has read goes into the
@@ -11,7 +12,7 @@ import { type SecureContext, TLSSocket } from 'node:tls';
  */
 export function beginHandshake(
   socket: Socket,
-  secureContext: SecureContext,
+  certificates: ServerCertificates,
   done: (tls: string) => void,
   failed: (problem: string) => void,
 ): TLSSocket {
@@ -20,7 +21,11 @@ export function beginHandshake(
   socket.pause();
   // A handshake sends more than once without being answered between, and so does what follows it.
   socket.setNoDelay(true);
-  const secure = new TLSSocket(socket, { isServer: true, secureContext });
+  const secure = new TLSSocket(socket, {
+    isServer: true,
+    secureContext: certificates.default,
+    ...(certificates.choose && { SNICallback: certificates.choose }),
+  });
   let problem = 'the client left in the handshake';
   secure.once('_tlsError', (error: Error) => {
     problem = error.message;

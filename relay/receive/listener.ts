@@ -1,8 +1,8 @@
 /** Takes connections at one address, and knows those that are open. */
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
-import { createSecureContext, type SecureContext } from 'node:tls';
 import type { SettingsDocument } from '../config/documents.ts';
+import type { ServerCertificates } from './certificates.ts';
 import type { Channel, Conversation } from './channel.ts';
 import { Connection, type Host } from './connection.ts';
 import { networkOf } from './networks.ts';
@@ -11,7 +11,7 @@ export interface ListenerOptions {
   /** TLS from the first byte. */
   readonly implicitTls: boolean;
   /** Where it is missing, no handshake may be begun. */
-  readonly tls?: TlsSettings;
+  readonly certificates?: ServerCertificates;
   readonly limits: ListenerLimits;
   /** Networks of proxies, whose connections begin with a PROXY header. */
   readonly proxyNetworks?: readonly string[];
@@ -21,13 +21,6 @@ export interface ListenerOptions {
 }
 
 export type ListenerLimits = Pick<SettingsDocument['limits'], 'idleTimeoutMs' | 'connections' | 'sessionTimeoutMs'>;
-
-/** PEM. */
-export interface TlsSettings {
-  readonly cert: string;
-  readonly key: string;
-  readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
-}
 
 /** Connections over the limit that are told so; those beyond are closed without a word. */
 const REFUSED_AT_ONCE = 100;
@@ -42,8 +35,7 @@ export class Listener implements Host {
   readonly #beginning = new Set<Connection>();
   #limits: ListenerLimits;
   #proxyNetworks: readonly string[];
-  #tls: TlsSettings | undefined;
-  #secureContext: SecureContext;
+  #certificates: ServerCertificates | undefined;
   #stopping = false;
   #empty = () => {};
 
@@ -52,14 +44,14 @@ export class Listener implements Host {
     this.converse = options.converse;
     this.#limits = options.limits;
     this.#proxyNetworks = options.proxyNetworks ?? [];
-    this.#tls = options.tls;
-    this.#secureContext = contextOf(options.tls);
+    this.#certificates = options.certificates;
     this.#server = this.#create();
     this.#bound();
   }
 
-  get secureContext(): SecureContext {
-    return this.#secureContext;
+  get certificates(): ServerCertificates {
+    if (!this.#certificates) throw new Error('no handshake can be begun without a certificate');
+    return this.#certificates;
   }
 
   get idleTimeoutMs(): number {
@@ -95,14 +87,11 @@ export class Listener implements Host {
   }
 
   /** For sessions from now on. */
-  configure(tls: TlsSettings, limits: ListenerLimits, proxyNetworks: readonly string[]): void {
+  configure(certificates: ServerCertificates, limits: ListenerLimits, proxyNetworks: readonly string[]): void {
     this.#limits = limits;
     this.#proxyNetworks = proxyNetworks;
     this.#bound();
-    const { cert, key, minVersion } = this.#tls ?? {};
-    if (cert === tls.cert && key === tls.key && minVersion === tls.minVersion) return;
-    this.#secureContext = contextOf(tls);
-    this.#tls = tls;
+    this.#certificates = certificates;
   }
 
   /** Takes no more connections until it is opened again; sessions go on. */
@@ -171,6 +160,3 @@ export class Listener implements Host {
     this.#beginning.add(connection);
   }
 }
-
-const contextOf = (tls: TlsSettings | undefined): SecureContext =>
-  createSecureContext({ ...tls, honorCipherOrder: true });

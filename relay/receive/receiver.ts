@@ -1,12 +1,13 @@
 /** Takes mail: a socket for each listener, with what all of them share. */
-import type { ConfigSource, RelayConfig } from '../config/config.ts';
+import type { ConfigSource } from '../config/config.ts';
 import type { Router } from '../deliver/deliverer.ts';
 import type { Observer } from '../observe/events.ts';
 import type { Accepted, Spool } from '../spool/spool.ts';
 import { Authenticator } from './authenticator.ts';
+import { ServerCertificates } from './certificates.ts';
 import { Crowd } from './crowd.ts';
 import { Dialogue } from './dialogue.ts';
-import { Listener, type TlsSettings } from './listener.ts';
+import { Listener } from './listener.ts';
 import type { Quotas } from './quotas.ts';
 
 export interface ReceiverOptions {
@@ -51,14 +52,16 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   /** Closed ones that may have sessions still. */
   let closed: readonly Listener[] = [];
   let stopping = false;
+  let certificates = new ServerCertificates(config.current());
 
   const unsubscribe = config.onChange((current) => {
+    if (!certificates.serves(current)) certificates = new ServerCertificates(current);
     for (const [name, listener] of listeners) {
       const settings = current.settings.listeners.find((candidate) => candidate.name === name);
       // One that is gone from the config may go on until the process is replaced; of proxies nothing is known any more.
-      listener.configure(tlsOf(current), current.settings.limits, settings?.proxyNetworks ?? []);
+      listener.configure(certificates, current.settings.limits, settings?.proxyNetworks ?? []);
     }
-    for (const listener of closed) listener.configure(tlsOf(current), current.settings.limits, []);
+    for (const listener of closed) listener.configure(certificates, current.settings.limits, []);
   });
 
   return {
@@ -70,7 +73,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       if (known) return await known.open(where);
       const listener = new Listener({
         implicitTls: settings.protocol === 'Submissions',
-        tls: tlsOf(current),
+        certificates,
         limits: current.settings.limits,
         proxyNetworks: settings.proxyNetworks ?? [],
         converse: (channel) =>
@@ -106,9 +109,3 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     },
   };
 }
-
-const tlsOf = ({ certificates, settings }: RelayConfig): TlsSettings => ({
-  cert: certificates.default.chain,
-  key: certificates.default.key,
-  minVersion: settings.tls.minVersion,
-});

@@ -203,16 +203,20 @@ export class RelayProcess implements AsyncDisposable {
   setListeners(
     listeners: readonly { readonly name: string; readonly protocol: string; readonly port: number }[],
   ): void {
-    const folder = join(this.#root, 'config');
-    const documents = new Map(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name), 'utf8')]));
-    const settings: object = JSON.parse(documents.get(SETTINGS) ?? '');
     const open = listeners.map((listener) => ({ ...listener, tls: 'Optional', exemptNetworks: ['127.0.0.0/8'] }));
-    documents.set(SETTINGS, JSON.stringify({ ...settings, listeners: open }));
-    const index: { documents: object } = JSON.parse(documents.get(INDEX) ?? '');
-    const sha256 = createHash('sha256')
-      .update(documents.get(SETTINGS) ?? '')
-      .digest('hex');
-    documents.set(INDEX, JSON.stringify({ ...index, documents: { ...index.documents, [SETTINGS]: sha256 } }));
+    this.setDocument(SETTINGS, { listeners: open });
+  }
+
+  /** Puts fields of a document in force, in place of those that it had. */
+  setDocument(name: string, fields: object): void {
+    const folder = join(this.#root, 'config');
+    const documents = new Map(readdirSync(folder).map((each) => [each, readFileSync(join(folder, each), 'utf8')]));
+    const former: object = JSON.parse(documents.get(name) ?? '{}');
+    const text = JSON.stringify({ ...former, ...fields });
+    const sha256 = createHash('sha256').update(text).digest('hex');
+    const { documents: hashes, ...index } = this.#index();
+    documents.set(name, text);
+    documents.set(INDEX, JSON.stringify({ ...index, documents: { ...hashes, [name]: sha256 } }));
     writeConfig(folder, documents);
   }
 
