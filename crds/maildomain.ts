@@ -30,6 +30,26 @@ export const MailDomainSpec = Type.Object(
         pattern: common.NAME_PATTERN,
         default: 'chasqui',
       }),
+      rotation: common.section('How keys are replaced by new ones.', {
+        every: Type.Optional(
+          common.duration(
+            'How long a key signs before the next one is made. Absent: until the annotation chasqui.dev/rotate-dkim changes.',
+          ),
+        ),
+        publishFor: common.duration(
+          'How long a new key is published before it signs, where dns.verification is Disabled or Observe.',
+          '24h',
+        ),
+        retireAfter: common.duration(
+          'How long a key that signs no more stays published, for mail on its way; at least a day longer than relays keep mail.',
+          '144h',
+        ),
+      }),
+      deletionPolicy: common.oneOf(['Retain', 'Delete'], {
+        description:
+          'What becomes of the keys when the MailDomain is deleted. Retain: one of its name takes them up again.',
+        default: 'Retain',
+      }),
     }),
     spf: common.section('The SPF record to publish (RFC 7208).', {
       include: Type.Array(common.domainName('A domain whose SPF record counts as well.'), {
@@ -64,13 +84,18 @@ export const MailDomainSpec = Type.Object(
       ),
     }),
     dns: common.section('The DNS records of this domain.', {
-      publisher: common.oneOf(['Manual'], {
-        description: 'Who publishes the records. Manual: you do.',
+      publisher: common.oneOf(['Manual', 'ExternalDNS'], {
+        description: 'Who publishes the records. Manual: you do. ExternalDNS: external-dns, by a DNSEndpoint.',
         default: 'Manual',
       }),
-      verification: common.oneOf(['Disabled'], {
-        description: 'Whether a key must be seen in DNS before it signs. Disabled: the first key signs at once.',
-        default: 'Disabled',
+      publishApex: Type.Boolean({
+        description: 'Whether external-dns publishes SPF at the domain itself, replacing other TXT records there.',
+        default: false,
+      }),
+      verification: common.oneOf(['Required', 'Observe', 'Disabled'], {
+        description:
+          'Required: a key signs once all name servers answer with it. Observe: states are told, and hold up nothing. Disabled: DNS is not looked at.',
+        default: 'Required',
       }),
       ttl: common.duration('Time to live of the records.', '1h'),
     }),
@@ -90,6 +115,14 @@ export const MailDomainStatus = Type.Object(
             type: Type.String({ description: 'Record type.' }),
             name: Type.String({ description: 'Owner name, without the trailing dot.' }),
             value: Type.String({ description: 'The value to publish, unquoted.' }),
+            state: Type.Optional(
+              common.oneOf(['Published', 'Missing', 'Wrong'], {
+                description: 'What DNS has, where it was looked at. Published: this, or what means the same.',
+              }),
+            ),
+            observed: Type.Optional(
+              Type.String({ description: 'What is wrong, and what DNS has instead.', maxLength: 1024 }),
+            ),
           },
           { description: 'A DNS record.' },
         ),
@@ -104,7 +137,16 @@ export const MailDomainStatus = Type.Object(
               {
                 selector: Type.String({ description: 'Selector: the key is at SELECTOR._domainkey.DOMAIN.' }),
                 algorithm: common.oneOf(['RSA2048', 'Ed25519'], { description: 'What the key is for.' }),
-                state: common.oneOf(['Active'], { description: 'Active: it signs.' }),
+                state: common.oneOf(['Publishing', 'Active', 'Retiring'], {
+                  description:
+                    'Publishing: it is to be published, and signs later. Active: it signs. Retiring: it signs no more, and stays published for mail on its way.',
+                }),
+                created: Type.Optional(Type.String({ description: 'When it was made.', format: 'date-time' })),
+                activated: Type.Optional(Type.String({ description: 'When it began to sign.', format: 'date-time' })),
+                retired: Type.Optional(Type.String({ description: 'When it ceased to sign.', format: 'date-time' })),
+                removedAfter: Type.Optional(
+                  Type.String({ description: 'When the key is deleted; its record may go then.', format: 'date-time' }),
+                ),
               },
               { description: 'A DKIM key.' },
             ),

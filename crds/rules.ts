@@ -140,6 +140,21 @@ const ttlIsWholeSeconds: Rule<KindTypes['MailDomain']['spec']> = ({ dns }) => {
   return [...positive('.dns.ttl', dns.ttl), ...when(ttl % 1000 !== 0, '.dns.ttl', 'must be whole seconds')];
 };
 
+/** A next key must have begun to sign before another one is due. */
+const rotationIsSlow: Rule<KindTypes['MailDomain']['spec']> = ({ dkim: { rotation } }) => {
+  const { every, publishFor, retireAfter } = rotation;
+  return [
+    ...positive('.dkim.rotation.publishFor', publishFor),
+    ...positive('.dkim.rotation.retireAfter', retireAfter),
+    ...(every === undefined ? [] : atMost('.dkim.rotation.every', every)),
+    ...when(
+      every !== undefined && durationMs(every) <= durationMs(publishFor),
+      '.dkim.rotation.every',
+      `must be longer than publishFor, which is ${publishFor}`,
+    ),
+  ];
+};
+
 const sendersAreAddresses: Rule<KindTypes['SmtpUser']['spec']> = ({ senders }) =>
   senders.flatMap((sender, index) =>
     when(
@@ -170,7 +185,7 @@ const RULES: { readonly [Kind in KindName]: RulesOf<Kind> } = {
     relayTimesAreLong,
     messageSizeFits,
   ],
-  MailDomain: [ttlIsWholeSeconds],
+  MailDomain: [ttlIsWholeSeconds, rotationIsSlow],
   SmtpUser: [sendersAreAddresses, allowedNetworksAreNetworks],
 };
 

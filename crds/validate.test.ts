@@ -270,6 +270,18 @@ describe('what the rules of a kind refuse', () => {
       /less than 2Gi/,
     ],
     ['a TTL of half a second', domain({ dns: { ttl: '500ms' } }), 'spec.dns.ttl', /whole seconds/],
+    [
+      'keys that are published for no time',
+      domain({ dkim: { rotation: { publishFor: '0s' } } }),
+      'spec.dkim.rotation.publishFor',
+      /longer/,
+    ],
+    [
+      'keys that are replaced before they sign',
+      domain({ dkim: { rotation: { every: '12h' } } }),
+      'spec.dkim.rotation.every',
+      /longer than publishFor, which is 24h/,
+    ],
     ['a star within a sender', user({ senders: ['app*@example.test'] }), 'spec.senders[0]', /neither an address/],
     ['a star for a domain', user({ senders: ['app@*.example.test'] }), 'spec.senders[0]', /neither an address/],
     ['a sender with two dots', user({ senders: ['a..b@example.test'] }), 'spec.senders[0]', /neither an address/],
@@ -321,6 +333,7 @@ describe('what is accepted', () => {
       'exempt networks of both families',
       relay({ listeners: [listener({ tls: 'Optional', auth: { exemptNetworks: ['127.0.0.0/8', 'fd00::/8'] } })] }),
     ],
+    ['keys that are replaced twice a year', domain({ dkim: { rotation: { every: '4380h' } } })],
     ['a domain that is not signed', domain({ dkim: { algorithms: [] } })],
     [
       'a user with a quota, in networks of both families, suspended',

@@ -27,7 +27,7 @@ async function generated(entry: Secret | SecretRecipe | undefined): Promise<Secr
   return { ...identity, data: await generate() };
 }
 
-const unsigned = { algorithms: [], selectorPrefix: 'chasqui' };
+const unsigned = { ...domain('any').spec.dkim, algorithms: [] };
 const domains = [
   domain('b', { domain: 'b.test', dkim: unsigned }),
   domain('a', { domain: 'a.test', dkim: unsigned }),

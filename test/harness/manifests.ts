@@ -73,10 +73,15 @@ export const domain = (
   spec: {
     domain: 'example.test',
     relayRefs: [{ name: 'outbound' }],
-    dkim: { algorithms: ['RSA2048', 'Ed25519'], selectorPrefix: 'chasqui' },
+    dkim: {
+      algorithms: ['RSA2048', 'Ed25519'],
+      selectorPrefix: 'chasqui',
+      rotation: { publishFor: '24h', retireAfter: '144h' },
+      deletionPolicy: 'Retain',
+    },
     spf: { include: [], all: 'Fail' },
     dmarc: { policy: 'None', reportTo: [] },
-    dns: { publisher: 'Manual', verification: 'Disabled', ttl: '1h' },
+    dns: { publisher: 'Manual', publishApex: false, verification: 'Disabled', ttl: '1h' },
     ...spec,
   },
   ...(status && { status }),
