@@ -1,6 +1,6 @@
 /** The routes that look into the queue, and those that act on it. */
 import { type QueueFilter, stateOf } from '../spool/filter.ts';
-import type { QueueCounts, QueuedMessage, QueuePage, Spool } from '../spool/spool.ts';
+import type { QueuedMessage, QueuePage, Spool } from '../spool/spool.ts';
 import { ACTIONS, type Action, type Actions } from './actions.ts';
 import { Problem, type Route, route } from './route.ts';
 import {
@@ -36,7 +36,6 @@ const SUMMARIES: Readonly<Record<Action, string>> = {
 
 export function queueRoutes(options: QueueRoutesOptions): readonly Route[] {
   const { spool } = options;
-  const counts = shared(() => spool.counts());
   return [
     route({
       method: 'GET',
@@ -69,7 +68,7 @@ export function queueRoutes(options: QueueRoutesOptions): readonly Route[] {
       summary: 'Recipients that wait, by destination and last reply',
       answer: Counts,
       handle: async () => {
-        const { recipients, rows } = await counts();
+        const { recipients, rows } = await spool.counts();
         return { recipients, counts: rows.slice(0, COUNTED_ROWS) };
       },
     }),
@@ -161,17 +160,6 @@ async function look(
 
 const recipientsOf = (deliveries: QueuedMessage['deliveries']): number =>
   deliveries.reduce((sum, { recipients }) => sum + recipients.length, 0);
-
-/** Whoever asks while an answer is made gets the same one: to count a million rows is work of seconds. */
-function shared(count: () => Promise<QueueCounts>): () => Promise<QueueCounts> {
-  let counting: Promise<QueueCounts> | undefined;
-  return () => {
-    counting ??= count().finally(() => {
-      counting = undefined;
-    });
-    return counting;
-  };
-}
 
 const shown = ({ queueId, envelope, deliveries }: QueuedMessage): Message => ({
   queueId,

@@ -36,7 +36,6 @@ import {
 } from './spool.ts';
 import { type Log, RESERVED_IDS } from './storage.ts';
 import { bufferOver, newMessage } from './stored-form.ts';
-import { Tally } from './tally.ts';
 import { CommitInDoubt, WriterThread } from './thread.ts';
 import { ThreadMoves } from './thread-moves.ts';
 
@@ -85,6 +84,7 @@ class ThreadedSpool implements Spool {
   readonly spoolId: string;
   readonly moves: Moves;
   readonly #thread: WriterThread;
+  #counting: Promise<QueueCounts> | undefined;
   readonly #bodies: Bodies;
   readonly #condition: Condition;
   readonly #now: () => number;
@@ -221,14 +221,20 @@ class ThreadedSpool implements Spool {
     return nextId === undefined ? page : { ...page, next: formatQueueId(this.spoolId, nextId) };
   }
 
-  async counts(): Promise<QueueCounts> {
-    const tally = new Tally();
-    for (let afterId: number | undefined = 0; afterId !== undefined; ) {
-      const { counts, nextId }: Answers['counts'] = await this.#thread.request<'counts'>({ kind: 'counts', afterId });
-      tally.add(counts);
-      afterId = nextId;
+  /** Whoever asks while a count goes on gets the same one: to count a million rows is work of seconds. */
+  counts(): Promise<QueueCounts> {
+    this.#counting ??= this.#count().finally(() => {
+      this.#counting = undefined;
+    });
+    return this.#counting;
+  }
+
+  async #count(): Promise<QueueCounts> {
+    for (let afterId = 0; ; ) {
+      const part: Answers['counts'] = await this.#thread.request<'counts'>({ kind: 'counts', afterId });
+      if (part.counts !== undefined) return part.counts;
+      afterId = part.nextId;
     }
-    return tally.counts();
   }
 
   async steer(action: Steering, selections: readonly Selection[]): Promise<readonly Steered[]> {

@@ -3,7 +3,16 @@ import type { QueueFilter } from './filter.ts';
 import type { Hasten } from './hasten.ts';
 import type { Adopted, Marked, Movable } from './move.ts';
 import type { BodyFileInfo } from './rows.ts';
-import type { DueDestination, DueDestinations, SpoolStats, Taken, Usage, Wish, WriteFailure } from './spool.ts';
+import type {
+  DueDestination,
+  DueDestinations,
+  QueueCounts,
+  SpoolStats,
+  Taken,
+  Usage,
+  Wish,
+  WriteFailure,
+} from './spool.ts';
 
 /** A message to commit, in the form in which it is stored: JSON is made on the sending side, once. */
 export interface NewMessage {
@@ -125,15 +134,8 @@ export interface SearchedRows {
   readonly nextId: number | undefined;
 }
 
-export interface CountedRows {
-  readonly counts: readonly {
-    readonly destination: string;
-    readonly reason: string;
-    readonly recipients: number;
-    readonly held: number;
-  }[];
-  readonly nextId: number | undefined;
-}
+/** Where to go on, or at the end what was counted. */
+export type CountedRows = { readonly nextId: number; readonly counts?: undefined } | { readonly counts: QueueCounts };
 
 export interface StoredContent {
   /** Row of the message. */

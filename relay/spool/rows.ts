@@ -31,7 +31,7 @@ export interface DeliveryRow {
   readonly recipients: string;
 }
 
-type Columns = Readonly<Record<string, unknown>>;
+export type Columns = Readonly<Record<string, unknown>>;
 
 export function messageCrc(row: MessageRow): number {
   const file = row.file ? `${row.file.sizeBytes} ${row.file.crc}` : '';

@@ -1,16 +1,31 @@
 /**
- * Looks through the whole queue, a bounded number of rows at a time: the writer thread commits in between, and no copy
- * of the queue is ever made. What comes and goes meanwhile may be seen or not; what stays is seen once.
+ * Looks through the whole queue, for a bounded time at a time: the writer thread commits in between, and no copy of the
+ * queue is ever made. What comes and goes meanwhile may be seen or not; what stays is seen once.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { deliveryMatches, envelopeMatches, type QueueFilter, reasonOf } from './filter.ts';
 import type { CountedRows, SearchedRows, StoredMessage } from './requests.ts';
-import { deliveryRow, integerOf, isHeld, type MessageRow, messageRow, parseEnvelope, parseRecipients } from './rows.ts';
+import {
+  type Columns,
+  deliveryRow,
+  integerOf,
+  isHeld,
+  type MessageRow,
+  messageRow,
+  parseEnvelope,
+  parseRecipients,
+} from './rows.ts';
 import { SpoolDamage } from './spool.ts';
+import { Tally } from './tally.ts';
 
-/** Some milliseconds; and where messages have very many recipients, some megabytes. */
+/**
+ * A busy replica comes back to a look every 10 to 30 ms: with a few milliseconds of looking each time a million messages
+ * would take minutes. Commits wait for as long as this, while somebody looks.
+ */
+const SLICE_MS = 40;
+/** Rows between looks at the clock; and where messages have very many recipients, some megabytes of them. */
 const MESSAGES = 250;
-const DELIVERIES = 1_000;
+const DELIVERIES = 250;
 const RECIPIENTS_LENGTH = 2 * 1024 * 1024;
 
 export class Search {
@@ -18,34 +33,51 @@ export class Search {
   readonly #deliveriesOf: StatementSync;
   readonly #deliveries: StatementSync;
 
-  constructor(db: DatabaseSync) {
+  readonly #monotonicMs: () => number;
+  #tally = new Tally();
+
+  constructor(db: DatabaseSync, monotonicMs: () => number = () => performance.now()) {
+    this.#monotonicMs = monotonicMs;
     this.#messages = db.prepare('SELECT * FROM message WHERE id > ? ORDER BY id LIMIT ?');
     this.#deliveriesOf = db.prepare('SELECT * FROM delivery WHERE id >= ? AND id < ?');
     this.#deliveries = db.prepare(
-      'SELECT id, destination, due, attempts, recipients FROM delivery WHERE id > ? ORDER BY id LIMIT ?',
+      'SELECT id, destination, due, recipients FROM delivery WHERE id > ? ORDER BY id LIMIT ?',
     );
   }
 
   /** Messages with at least one delivery that matches, and of each those deliveries only. */
   search(filter: QueueFilter, afterId: number, limit: number, onDamage: (error: SpoolDamage) => void): SearchedRows {
+    const untilMs = this.#monotonicMs() + SLICE_MS;
     const messages: StoredMessage[] = [];
-    const rows = this.#messages.all(afterId, MESSAGES);
     let lastId = afterId;
     let length = 0;
-    for (const columns of rows) {
-      lastId = integerOf(columns.id);
-      try {
-        const message = this.#matching(filter, messageRow(columns));
+    let rows: readonly Columns[];
+    do {
+      rows = this.#messages.all(lastId, MESSAGES);
+      for (const columns of rows) {
+        lastId = integerOf(columns.id);
+        const message = this.#matchingUnlessDamaged(filter, columns, onDamage);
         if (!message) continue;
         messages.push(message);
         for (const { recipients } of message.deliveries) length += recipients.length;
         if (messages.length === limit || length > RECIPIENTS_LENGTH) return { messages, nextId: lastId };
-      } catch (error) {
-        if (!(error instanceof SpoolDamage)) throw error;
-        onDamage(error);
       }
-    }
+    } while (rows.length === MESSAGES && this.#monotonicMs() < untilMs);
     return { messages, nextId: rows.length === MESSAGES ? lastId : undefined };
+  }
+
+  #matchingUnlessDamaged(
+    filter: QueueFilter,
+    columns: Columns,
+    onDamage: (error: SpoolDamage) => void,
+  ): StoredMessage | undefined {
+    try {
+      return this.#matching(filter, messageRow(columns));
+    } catch (error) {
+      if (!(error instanceof SpoolDamage)) throw error;
+      onDamage(error);
+      return undefined;
+    }
   }
 
   #matching(filter: QueueFilter, row: MessageRow): StoredMessage | undefined {
@@ -64,25 +96,31 @@ export class Search {
     return deliveries.length === 0 ? undefined : { id: row.id, envelope: row.envelope, deliveries };
   }
 
+  /**
+   * Counts on from where the call before ended; the counts come with the last one. They are kept here, since to hand
+   * over those of each part takes longer than to count. One count at a time.
+   */
   counts(afterId: number): CountedRows {
-    const counted = new Map<string, { destination: string; reason: string; recipients: number; held: number }>();
-    const rows = this.#deliveries.all(afterId, DELIVERIES);
+    const untilMs = this.#monotonicMs() + SLICE_MS;
+    if (afterId === 0) this.#tally = new Tally();
     let lastId = afterId;
-    for (const columns of rows) {
-      lastId = integerOf(columns.id);
-      const { destination, recipients } = columns;
-      // Counting is no place to check crcs; what is not even text is left out.
-      if (typeof destination !== 'string' || typeof recipients !== 'string') continue;
-      const held = isHeld(columns.due);
-      for (const { lastReply } of parseRecipients(recipients)) {
-        const reason = reasonOf(lastReply);
-        const key = `${destination}\n${reason}`;
-        const count = counted.get(key) ?? { destination, reason, recipients: 0, held: 0 };
-        counted.set(key, count);
-        count.recipients += 1;
-        if (held) count.held += 1;
+    let rows: readonly Columns[];
+    do {
+      rows = this.#deliveries.all(lastId, DELIVERIES);
+      for (const columns of rows) {
+        lastId = integerOf(columns.id);
+        const { destination, recipients } = columns;
+        // Counting is no place to check crcs; what is not even text is left out.
+        if (typeof destination !== 'string' || typeof recipients !== 'string') continue;
+        const held = isHeld(columns.due);
+        for (const { lastReply } of parseRecipients(recipients)) {
+          this.#tally.add(destination, reasonOf(lastReply), held);
+        }
       }
-    }
-    return { counts: [...counted.values()], nextId: rows.length === DELIVERIES ? lastId : undefined };
+    } while (rows.length === DELIVERIES && this.#monotonicMs() < untilMs);
+    if (rows.length === DELIVERIES) return { nextId: lastId };
+    const counts = this.#tally.counts();
+    this.#tally = new Tally();
+    return { counts };
   }
 }

@@ -38,6 +38,7 @@ export class WriterThread {
   #waitingBytes = 0;
   #tickets = 0;
   #ended: Error | undefined;
+  #closing = false;
 
   #condition: Condition | undefined;
 
@@ -87,6 +88,7 @@ export class WriterThread {
    */
   request<K extends keyof Answers>(request: Extract<Request, { kind: K }>): Promise<Answers[K]> {
     if (this.#ended) return Promise.reject(new SpoolUnavailable(this.#ended.message));
+    if (this.#closing) return Promise.reject(new SpoolUnavailable('the spool is being closed'));
     const bytes = bytesOf(messagesOf(request));
     if ((request.kind === 'accept' || request.kind === 'adopt') && this.#isFull(bytes)) {
       return Promise.reject(new SpoolUnavailable('the disk does not keep up with new mail'));
@@ -103,7 +105,9 @@ export class WriterThread {
 
   /** Ends the thread after everything that was requested. */
   async close(): Promise<void> {
-    await this.request<'close'>({ kind: 'close' });
+    const closed = this.request<'close'>({ kind: 'close' });
+    this.#closing = true;
+    await closed;
     this.#ended ??= new Error('the spool is closed');
     await this.#worker.terminate();
   }

@@ -84,7 +84,10 @@ export class Replica implements AsyncDisposable {
   async lookedThrough(): Promise<number> {
     const began = performance.now();
     await queueCounts(this.#admin);
-    await queuePage(this.#admin, { sender: 'nobody@bench.test' }, LISTED, undefined);
+    let after: string | undefined;
+    do {
+      ({ next: after } = await queuePage(this.#admin, { sender: 'nobody@bench.test' }, LISTED, after));
+    } while (after !== undefined);
     return performance.now() - began;
   }
 
