@@ -104,3 +104,20 @@ export const namedList = (description: string, maxItems: number, key = 'name') =
   'x-kubernetes-list-type': 'map',
   'x-kubernetes-list-map-keys': [key],
 });
+
+type ValueLimits = { readonly maxLength: number; readonly pattern?: string };
+
+const map = (description: string, maxProperties: number, values: ValueLimits = { maxLength: 63 }) => ({
+  type: 'object',
+  description,
+  maxProperties,
+  additionalProperties: { type: 'string', description: 'Its value.', ...values },
+});
+
+/** A map with names for keys, such as labels, that may be empty. */
+export const stringMap = (description: string, maxProperties: number, values?: ValueLimits) =>
+  Type.Unsafe<Record<string, string>>({ ...map(description, maxProperties, values), default: {} });
+
+/** A map that may be absent. */
+export const optionalMap = (description: string, maxProperties: number, values?: ValueLimits) =>
+  Type.Optional(Type.Unsafe<Record<string, string>>(map(description, maxProperties, values)));

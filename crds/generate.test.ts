@@ -19,13 +19,14 @@ function* nodes(schema: unknown, path: string): Generator<[path: string, node: N
     yield* nodes(property, `${path}.${name}`);
   }
   if (schema.items !== undefined) yield* nodes(schema.items, `${path}[]`);
+  if (schema.additionalProperties !== undefined) yield* nodes(schema.additionalProperties, `${path}{}`);
 }
 
 /** All that a node of ours may say, out of what a structural schema may. */
 const KEYWORDS = new Set([
   ...['type', 'description', 'default', 'properties', 'required', 'items', 'enum', 'pattern', 'format'],
   ...['minimum', 'maximum', 'minLength', 'maxLength', 'minItems', 'maxItems'],
-  ...['x-kubernetes-list-type', 'x-kubernetes-list-map-keys'],
+  ...['x-kubernetes-list-type', 'x-kubernetes-list-map-keys', 'additionalProperties', 'maxProperties'],
 ]);
 
 for (const definition of KINDS) {
@@ -85,12 +86,19 @@ for (const definition of KINDS) {
       }
     });
 
-    test('gives every object of the spec that may be left out a default, so that its fields get theirs', () => {
+    const hasDefaults = (node: unknown): boolean =>
+      isObject(node) && [...nodes(node, '')].some(([, { default: fallback }]) => fallback !== undefined);
+
+    test('gives every object of the spec that may be left out a default, where its fields have some', () => {
       const optional = spec.flatMap(([path, node]) =>
         Object.entries(isObject(node.properties) ? node.properties : {}).flatMap(([name, property]) => {
           const required = Array.isArray(node.required) && node.required.includes(name);
           const fields = isObject(property) && isObject(property.properties) ? Object.keys(property.properties) : [];
-          return !required && fields.length > 0 && isObject(property) && property.default === undefined
+          return !required &&
+            fields.length > 0 &&
+            isObject(property) &&
+            property.default === undefined &&
+            hasDefaults(property)
             ? [`${path}.${name}`]
             : [];
         }),

@@ -9,7 +9,7 @@ import { structural } from './structural.ts';
 
 /** CustomResourceDefinition of a kind (apiextensions.k8s.io/v1). */
 export function crd(definition: KindDefinition): object {
-  const { kind, plural, shortNames, description, maxNameLength } = definition;
+  const { kind, plural, shortNames, description, maxNameLength, scale } = definition;
   return {
     apiVersion: 'apiextensions.k8s.io/v1',
     kind: 'CustomResourceDefinition',
@@ -23,7 +23,16 @@ export function crd(definition: KindDefinition): object {
           name: VERSION,
           served: true,
           storage: true,
-          subresources: { status: {} },
+          subresources: {
+            status: {},
+            ...(scale && {
+              scale: {
+                specReplicasPath: `.spec.${scale.replicas}`,
+                statusReplicasPath: `.status.${scale.replicas}`,
+                labelSelectorPath: `.status.${scale.selector}`,
+              },
+            }),
+          },
           schema: {
             openAPIV3Schema: {
               description,

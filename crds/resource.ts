@@ -48,4 +48,6 @@ export interface KindDefinition {
   readonly status: TSchema;
   /** Fields of the spec, as JSON pointers, that cannot change once the object exists. */
   readonly immutable: readonly string[];
+  /** Its replicas can be scaled: `replicas` of spec and status, and the field of the status that has the label selector. */
+  readonly scale?: { readonly replicas: string; readonly selector: string };
 }

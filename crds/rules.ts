@@ -11,6 +11,7 @@ import type { KindTypes } from './kinds.ts';
 import type { Problem } from './problem.ts';
 import { quantityBytes } from './quantity.ts';
 import type { KindName } from './resource.ts';
+import { WORKLOAD_RULES } from './workload-rules.ts';
 
 type Rule<Spec> = (spec: Spec) => readonly Problem[];
 type RulesOf<Kind extends KindName> = readonly Rule<KindTypes[Kind]['spec']>[];
@@ -184,6 +185,7 @@ const RULES: { readonly [Kind in KindName]: RulesOf<Kind> } = {
     retryWaitsAreLong,
     relayTimesAreLong,
     messageSizeFits,
+    ...WORKLOAD_RULES,
   ],
   MailDomain: [ttlIsWholeSeconds, rotationIsSlow],
   SmtpUser: [sendersAreAddresses, allowedNetworksAreNetworks],

@@ -2,6 +2,7 @@
 import Type from 'typebox';
 import * as common from './common.ts';
 import type { KindDefinition, Resource } from './resource.ts';
+import { image, networkPolicy, podTemplate, services, storage } from './workload.ts';
 
 const Listener = Type.Object(
   {
@@ -134,6 +135,7 @@ export const SmtpRelaySpec = Type.Object(
       default: 1,
     }),
     listeners: Type.Array(Listener, { ...common.namedList('Where the relay takes mail.', 16), minItems: 1 }),
+    services,
     tls,
     egress: common.section('How the relay looks from outside; used for SPF.', {
       addresses: Type.Array(
@@ -158,6 +160,7 @@ export const SmtpRelaySpec = Type.Object(
         maximum: 100_000_000,
         default: 5_000_000,
       }),
+      storage,
     }),
     limits: common.section('Bounds on what a client may ask of one replica.', {
       messageSize: common.quantity('Largest message.', '50Mi'),
@@ -214,6 +217,9 @@ export const SmtpRelaySpec = Type.Object(
         '10m',
       ),
     }),
+    image,
+    podTemplate,
+    networkPolicy,
   },
   { description: 'What the relay should be.' },
 );
@@ -252,6 +258,7 @@ export const SmtpRelayStatus = Type.Object(
       ),
     ),
     version: Type.Optional(Type.String({ description: 'Version of the relay that runs.' })),
+    selector: Type.Optional(Type.String({ description: 'Labels of the pods of its replicas, where there are pods.' })),
   },
   { description: 'What the relay is.' },
 );
@@ -268,4 +275,5 @@ export const SmtpRelay: KindDefinition = {
   spec: SmtpRelaySpec,
   status: SmtpRelayStatus,
   immutable: [],
+  scale: { replicas: 'replicas', selector: 'selector' },
 };

@@ -11,6 +11,9 @@ export interface StructuralSchema {
   readonly properties?: Readonly<Record<string, StructuralSchema>>;
   readonly required?: readonly string[];
   readonly items?: StructuralSchema;
+  /** Of a map: what its values are. A map has no `properties`. */
+  readonly additionalProperties?: StructuralSchema;
+  readonly maxProperties?: number;
   readonly enum?: readonly string[];
   readonly pattern?: string;
   readonly format?: string;
@@ -25,7 +28,7 @@ export interface StructuralSchema {
 }
 
 /** Keywords that Kubernetes refuses in a structural schema, or that we have no use for. */
-const FOREIGN = ['additionalProperties', 'anyOf', 'oneOf', 'allOf', 'not', '$ref', 'const', 'exclusiveMinimum'];
+const FOREIGN = ['anyOf', 'oneOf', 'allOf', 'not', '$ref', 'const', 'exclusiveMinimum'];
 
 /**
  * The structural form of a TypeBox schema of ours. A field with a default is not required: Kubernetes fills it in
@@ -38,7 +41,8 @@ export function structural(schema: TSchema): StructuralSchema {
 }
 
 function optionalWhereDefaulted(schema: StructuralSchema): StructuralSchema {
-  const foreign = FOREIGN.find((keyword) => keyword in schema);
+  const open = typeof schema.additionalProperties === 'boolean' || (schema.additionalProperties && schema.properties);
+  const foreign = open ? 'additionalProperties' : FOREIGN.find((keyword) => keyword in schema);
   if (foreign || typeof schema.type !== 'string') {
     throw new TypeError(`no structural schema: ${foreign ?? 'type is missing'} in ${JSON.stringify(schema)}`);
   }

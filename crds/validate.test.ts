@@ -381,7 +381,16 @@ describe('defaults', () => {
         idleTimeout: '5m',
         sessionTimeout: '1h',
       },
-      queue: { minFree: '128Mi', maxMessages: 5_000_000 },
+      services: [],
+      queue: {
+        ...{ minFree: '128Mi', maxMessages: 5_000_000 },
+        storage: { size: '10Gi', retentionPolicy: { whenScaled: 'Retain', whenDeleted: 'Retain' } },
+      },
+      podTemplate: {
+        ...{ labels: {}, annotations: {}, nodeSelector: {}, tolerations: [], topologySpreadConstraints: [] },
+        ...{ resources: { requests: {}, limits: {} }, imagePullSecrets: [] },
+      },
+      networkPolicy: { mode: 'Managed', clients: [], monitoring: [] },
       monitoring: { port: 9465 },
       deletion: { drainTimeout: '10m' },
     });

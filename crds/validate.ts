@@ -168,11 +168,11 @@ function judgeSpec(kind: KindName, given: unknown): { spec: unknown; problems: r
  * Unknown fields are refused in a manifest, as `kubectl apply` does, but a structural schema must not say so: an API
  * server prunes them itself.
  */
-function closed(schema: StructuralSchema): StructuralSchema & { additionalProperties?: false } {
+function closed(schema: StructuralSchema): object {
   const { properties, items } = schema;
   return {
     ...schema,
-    ...(schema.type === 'object' && { additionalProperties: false }),
+    ...(schema.type === 'object' && !schema.additionalProperties && { additionalProperties: false }),
     ...(properties && {
       properties: Object.fromEntries(Object.entries(properties).map(([name, property]) => [name, closed(property)])),
     }),

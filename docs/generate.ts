@@ -97,6 +97,7 @@ const FORMATS: Readonly<Record<string, string>> = {
 const formatOf = ({ pattern, type }: StructuralSchema): string => FORMATS[pattern ?? ''] ?? type;
 
 function typeOf(schema: StructuralSchema): string {
+  if (schema.additionalProperties) return `map of ${formatOf(schema.additionalProperties)}s`;
   if (!schema.items) return formatOf(schema);
   const keys = schema['x-kubernetes-list-map-keys'];
   return `list of ${formatOf(schema.items)}s${keys ? ` by ${keys.join(', ')}` : ''}`;
@@ -108,7 +109,11 @@ function defaultOf(schema: StructuralSchema): string {
 }
 
 function limitsOf(schema: StructuralSchema): string {
-  const { items } = schema;
+  const { items, additionalProperties: values } = schema;
+  if (values) {
+    const each = scalarLimits(values).map((limit) => `each: ${limit}`);
+    return [range(undefined, schema.maxProperties, 'entries'), ...each].join('; ');
+  }
   if (!items) return scalarLimits(schema).join('; ');
   return [
     range(schema.minItems, schema.maxItems, 'items'),

@@ -4,6 +4,7 @@
  */
 import type { KindTypes } from '../crds/kinds.ts';
 import type { KindName, ObjectKey } from '../crds/resource.ts';
+import type { SmtpRelaySpec } from '../crds/smtprelay.ts';
 
 export interface Objects {
   /** Accepted objects of a kind, from memory. Empty until `synced`. */
@@ -78,6 +79,10 @@ export interface GroupListener {
   readonly protocol: 'Submission' | 'Submissions';
 }
 
+/** Of the spec of a relay: see there. */
+export type RelayWorkload = Pick<SmtpRelaySpec, 'services' | 'image' | 'podTemplate' | 'networkPolicy'> &
+  Pick<SmtpRelaySpec['queue'], 'storage'>;
+
 /** One relay, neutral: what should run, and the config folder it runs by. */
 export interface RelayGroup {
   readonly namespace: string;
@@ -87,6 +92,8 @@ export interface RelayGroup {
   readonly listeners: readonly GroupListener[];
   readonly monitoringPort: number;
   readonly drainTimeoutMs: number;
+  /** Where and how replicas run, for a backend that decides that. */
+  readonly workload: RelayWorkload;
   /** File name to content of the config folder, `index.json` included. */
   readonly documents: ReadonlyMap<string, string>;
   /** Hash of the config: hex SHA-256 of `index.json`. */
@@ -123,6 +130,8 @@ export interface Relays {
   observe(key: ObjectKey): readonly RelayReplica[];
   /** Where replicas of the relay find each other. */
   peers(key: ObjectKey): PeerPlaces;
+  /** Labels by which the pods of a relay are selected, where its replicas are pods. */
+  selector?(key: ObjectKey): string;
   /** Drains and ends all replicas; resolves true once none is left. Asked again until then. */
   remove(key: ObjectKey, drainTimeoutMs: number): Promise<boolean>;
   /** Calls listener when anything that `observe` tells has changed. */

@@ -126,6 +126,14 @@ describe('the config of a relay', () => {
     assert.deepEqual(peersOf(IN_PODS), { ...IN_PODS.peers, ca: ca.data['ca.crt'] });
   });
 
+  it('says how replicas run, and in the status how their pods are found, where they are pods', () => {
+    const plan = planned(relay('outbound', { image: 'relay:1' }), { selector: 'a=b' });
+    assert.equal(plan.relay?.workload.image, 'relay:1');
+    assert.equal(plan.relay?.workload.storage.size, '10Gi');
+    assert.equal(plan.status?.selector, 'a=b');
+    assert.equal(planned().status?.selector, undefined);
+  });
+
   it('holds accepted domains, and accepted users that have a verifier', () => {
     const plan = planned();
     const all = [...(plan.relay?.documents.values() ?? [])].join('\n');
@@ -209,6 +217,33 @@ describe('a relay that could not run', () => {
   it('is told apart from one next to it', () => {
     const spec = { monitoring: { port: 2466 } };
     assert.equal(judgeRelay(relay('outbound', spec), { bindPort: (port) => port }).status, 'True');
+  });
+
+  describe('since clients of an exempt network could not be told from others', () => {
+    const exempt = { ...submission, auth: { exemptNetworks: ['10.0.0.0/8'] } };
+    const balanced: SmtpRelaySpec['services'][number] = {
+      name: 'public',
+      type: 'LoadBalancer',
+      listeners: [],
+      annotations: {},
+      externalTrafficPolicy: 'Cluster',
+    };
+    const judged = (listeners: SmtpRelaySpec['listeners'], service: Partial<SmtpRelaySpec['services'][number]>) =>
+      condition(planned(relay('outbound', { listeners, services: [{ ...balanced, ...service }] })), 'Accepted')?.reason;
+
+    it('is refused behind a load balancer, and behind the port of a node', () => {
+      assert.equal(judged([exempt, submissions], {}), 'UntrustedSourceAddress');
+      assert.equal(judged([submissions, exempt], { type: 'NodePort' }), 'UntrustedSourceAddress');
+      assert.equal(judged([exempt], { listeners: [exempt.name] }), 'UntrustedSourceAddress');
+    });
+
+    it('is taken where the client is seen, and where the listener cannot be reached that way', () => {
+      assert.equal(judged([exempt], { externalTrafficPolicy: 'Local' }), 'Accepted');
+      assert.equal(judged([exempt], { type: 'ClusterIP' }), 'Accepted');
+      assert.equal(judged([{ ...exempt, proxyProtocol: { from: ['192.0.2.0/24'] } }], {}), 'Accepted');
+      assert.equal(judged([exempt, submissions], { listeners: [submissions.name] }), 'Accepted');
+      assert.equal(judged([submission], {}), 'Accepted');
+    });
   });
 
   const podCases: readonly [sentence: string, reason: string, spec: Partial<SmtpRelaySpec>][] = [

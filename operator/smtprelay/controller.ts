@@ -34,6 +34,8 @@ export interface ObservedRelay {
   readonly replicas: readonly RelayReplica[];
   /** Where the replicas find each other. */
   readonly peers: PeerPlaces;
+  /** See Relays. */
+  readonly selector?: string | undefined;
   /** See Backend. */
   readonly bindPort: (port: number) => number;
 }
@@ -55,6 +57,7 @@ export const smtpRelayController: Controller<'SmtpRelay', ObservedRelay> = {
       serviceNames: serviceNames(key),
       replicas: relays.observe(key),
       peers: relays.peers(key),
+      selector: relays.selector?.(key),
       bindPort,
     };
   },
@@ -103,7 +106,7 @@ const observeUsers = ({ namespace, name }: ObjectKey, { objects, secrets }: Worl
 
 export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRelay'> {
   if (observed.relay.metadata.deletionTimestamp !== undefined) return planRemoval(observed, clock);
-  const { relay, replicas, serviceNames, peers: places, bindPort } = observed;
+  const { relay, replicas, serviceNames, peers: places, bindPort, selector } = observed;
   const names = [...new Set([relay.spec.hostname.toLowerCase(), ...serviceNames])];
   const {
     judgement: certificateReady,
@@ -137,6 +140,7 @@ export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRela
       observedGeneration: relay.metadata.generation,
       conditions: setConditions(relay, conditions, clock),
       ...replicaStatus(replicas),
+      ...(selector !== undefined && { selector }),
       attachedDomains: domains.length,
       attachedUsers: users.length,
       ...(notAfterMs !== undefined && { certificate: { notAfter: timestamp(notAfterMs) } }),
@@ -151,7 +155,7 @@ function peersOf(places: PeerPlaces, ca: string | undefined): IndexDocument['pee
 }
 
 /** Deleted: the replicas deliver what they hold, go on by their last config, and end. The finalizer waits for that. */
-function planRemoval({ relay, replicas }: ObservedRelay, clock: Clock): Plan<'SmtpRelay'> {
+function planRemoval({ relay, replicas, selector }: ObservedRelay, clock: Clock): Plan<'SmtpRelay'> {
   const leaving: Judgement = {
     type: 'Draining',
     status: 'True',
@@ -171,6 +175,7 @@ function planRemoval({ relay, replicas }: ObservedRelay, clock: Clock): Plan<'Sm
       observedGeneration: relay.metadata.generation,
       conditions: setConditions(relay, [queueHealthy(replicas), leaving, ready], clock),
       ...replicaStatus(replicas),
+      ...(selector !== undefined && { selector }),
     },
   };
 }

@@ -31,6 +31,7 @@ const POLICIES: readonly Policy[] = [
   exemptNetworksAreNetworks,
   proxiesAreNetworks,
   egressAddressesAreAddresses,
+  exemptClientsAreSeen,
   settingsFitTheRelay,
 ];
 
@@ -134,6 +135,26 @@ function egressAddressesAreAddresses({ spec }: SmtpRelay): Refusal | undefined {
   return wrong === undefined
     ? undefined
     : { reason: 'InvalidAddress', message: `spec.egress.addresses: ${wrong} is no IP address.` };
+}
+
+/**
+ * A Service of these types with policy Cluster hides the client behind the address of a node, which may well be in an
+ * exempt network: the relay would be open to everybody.
+ */
+function exemptClientsAreSeen({ spec }: SmtpRelay): Refusal | undefined {
+  for (const { name, type, externalTrafficPolicy, listeners } of spec.services) {
+    if (type === 'ClusterIP' || externalTrafficPolicy === 'Local') continue;
+    const blind = spec.listeners.find(
+      (listener) =>
+        (listeners.length === 0 || listeners.includes(listener.name)) &&
+        listener.auth.exemptNetworks.length > 0 &&
+        listener.proxyProtocol.from.length === 0,
+    );
+    if (!blind) continue;
+    const message = `spec.services: through ${name} (${type}) listener ${blind.name}, which has auth.exemptNetworks, would take the address of a node for that of the client: set externalTrafficPolicy: Local, use proxyProtocol, or leave the listener out of the Service.`;
+    return { reason: 'UntrustedSourceAddress', message };
+  }
+  return undefined;
 }
 
 const settings = Schema.Compile(SettingsDocument);

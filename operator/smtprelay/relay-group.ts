@@ -1,7 +1,7 @@
 /** The relay group: the config folder of a relay, and what must run to use it. The same input gives the same bytes. */
 import { createHash } from 'node:crypto';
 import { durationMs } from '../../crds/duration.ts';
-import type { SmtpRelay } from '../../crds/smtprelay.ts';
+import type { SmtpRelay, SmtpRelaySpec } from '../../crds/smtprelay.ts';
 import {
   CERTIFICATES,
   type CertificatesDocument,
@@ -18,7 +18,7 @@ import {
   type UserDocument,
   userShardFile,
 } from '../../relay/config/documents.ts';
-import type { RelayGroup } from '../backend.ts';
+import type { RelayGroup, RelayWorkload } from '../backend.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { settingsDocument } from './settings.ts';
 
@@ -75,10 +75,19 @@ export function relayGroup({
     listeners: spec.listeners.map(({ name, port, protocol }) => ({ name, port, protocol })),
     monitoringPort: spec.monitoring.port,
     drainTimeoutMs: durationMs(spec.deletion.drainTimeout),
+    workload: workloadOf(spec),
     documents,
     configHash: sha256(documents.get(INDEX) ?? ''),
   };
 }
+
+export const workloadOf = ({ services, image, podTemplate, networkPolicy, queue }: SmtpRelaySpec): RelayWorkload => ({
+  services,
+  podTemplate,
+  networkPolicy,
+  storage: queue.storage,
+  ...(image !== undefined && { image }),
+});
 
 /** Entries by shard, both in order; a shard without entries is absent. */
 function shards<Entry>(
