@@ -8,7 +8,7 @@ SOURCES := {cli,crds,docs,examples,operator,relay,test}
 INSTALLED := node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak bench bench-queue bench-fairness fuzz lint format generate clean
+.PHONY: help install run test test-api soak bench bench-queue bench-fairness fuzz lint format generate clean
 # Options for another Node are none of the pinned one's business.
 unexport NODE_OPTIONS
 
@@ -31,7 +31,14 @@ run: install ## run the quickstart: a relay, a demo receiver, and what to try ne
 test: install ## check and test everything
 	@sh test/prepare.sh
 	@$(MAKE) --no-print-directory lint
-	env -u CHASQUI_STATE $(NODE) --test --test-concurrency=2 --test-timeout=180000 '$(SOURCES)/**/*.test.ts'
+	env -u CHASQUI_STATE $(NODE) --test --test-concurrency=2 --test-timeout=180000 '$(SOURCES)/**/!(*.api|*.e2e).test.ts'
+
+# Where KUBECONFIG is set, the tests use that cluster. Otherwise each test file has an API server of its own.
+test-api: install ## run the tests that need a Kubernetes API server (built once from Go modules, in minutes)
+	@sh test/prepare.sh
+	@if [ -n "$$KUBECONFIG" ]; then test/cluster/binaries/build kubectl; \
+	  else test/cluster/binaries/build etcd kube-apiserver kubectl kube-controller-manager; fi >/dev/null
+	$(NODE) --test --test-concurrency=2 --test-timeout=300000 '$(SOURCES)/**/*.api.test.ts'
 
 soak: install ## run the tests that take long: a hundred kills, and a kill at each system call of the queue (an hour)
 	$(NODE) --test --test-concurrency=1 --test-timeout=5400000 'test/**/*.soak.ts'
