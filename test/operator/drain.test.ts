@@ -63,7 +63,7 @@ test('a drain that gets nowhere is told, with the replica and why, and goes on w
     await standalone.until('the drain is stuck', () => standalone.condition(RELAY, 'Draining')?.reason === 'Stuck');
     assert.match(
       standalone.condition(RELAY, 'Draining')?.message ?? '',
-      /^Replica 1 has \d+ messages? left and gets rid of none: replica 0 cannot be reached: silent for 5000 ms\.$/,
+      /^Replica 1 has \d+ messages? left and gets rid of none: replica 0 cannot be reached: no answer within 5000 ms\.$/,
     );
   } finally {
     process.kill(peer, 'SIGCONT');
