@@ -21,6 +21,8 @@ const SETTLE_MS = 20;
 /** A folder that is just being written is whole a moment later; one that is wrong stays so. */
 const FIRST_WAIT_MS = 3_000;
 const FIRST_LOOK_MS = 50;
+/** A folder that is wrong is looked at again this often within that moment, and only then it is told. */
+const DOUBTFUL_LOOKS = 4;
 
 const LAST_GOOD = 'config';
 
@@ -40,35 +42,53 @@ export async function openConfig(folder: string, keepIn: string, observer: Pick<
   const kept = join(keepIn, LAST_GOOD);
   let inForce = await first(folder, kept, observer);
   let complaint = '';
+  /** Looks in a row that found no config. */
+  let failures = 0;
+  /** Something changed during a look. */
+  let changed = false;
   let timer: NodeJS.Timeout | undefined;
   let reading = false;
   let watcher: FSWatcher | undefined;
   let closed = false;
 
   async function look(): Promise<void> {
-    if (reading || closed) return;
+    if (closed) return;
+    if (reading) {
+      changed = true;
+      return;
+    }
     reading = true;
+    changed = false;
     try {
-      const documents = await readDocuments(folder);
-      if (hashOf(documents) === inForce.hash) {
-        complaint = '';
-        return;
-      }
-      const config = buildConfig(documents);
+      await take();
+      failures = 0;
       complaint = '';
-      await keepOrSay(kept, documents, observer);
-      inForce = config;
-      observer.log('info', 'config in force', { hash: config.hash, rejected: config.rejected });
-      for (const listener of listeners) listener(config);
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      // Told once, not at each look: a folder that is being written is whole a moment later.
-      if (message !== complaint) observer.log('warn', 'config not taken, the one in force stays', { problem: message });
-      complaint = message;
+      failures += 1;
+      if (!isDoubtful()) complain(error instanceof Error ? error.message : String(error));
     } finally {
       reading = false;
-      schedule(POLL_MS);
+      if (changed) schedule(SETTLE_MS);
+      else schedule(isDoubtful() ? FIRST_LOOK_MS : POLL_MS);
     }
+  }
+
+  const isDoubtful = (): boolean => failures > 0 && failures <= DOUBTFUL_LOOKS;
+
+  async function take(): Promise<void> {
+    const documents = await readDocuments(folder);
+    if (hashOf(documents) === inForce.hash) return;
+    const config = buildConfig(documents);
+    await keepOrSay(kept, documents, observer);
+    inForce = config;
+    observer.log('info', 'config in force', { hash: config.hash, rejected: config.rejected });
+    for (const listener of listeners) listener(config);
+  }
+
+  /** Once, not at each look. */
+  function complain(problem: string): void {
+    if (problem !== complaint) observer.log('warn', 'config not taken, the one in force stays', { problem });
+    complaint = problem;
   }
 
   function schedule(delayMs: number): void {

@@ -53,6 +53,7 @@ export interface RelayLine {
   readonly attempts?: number;
   readonly ageMs?: number;
   readonly dsn?: string;
+  readonly hash?: string;
   readonly time?: string;
 }
 
@@ -165,6 +166,10 @@ export class RelayProcess implements AsyncDisposable {
     return replicas;
   }
 
+  get config(): string {
+    return join(this.#root, 'config');
+  }
+
   /** Folder of the files `view` and `operate`, for the admin API over TLS. */
   get tokens(): string {
     return join(this.#root, `tokens-${this.#ordinal}`);
@@ -190,11 +195,11 @@ export class RelayProcess implements AsyncDisposable {
   }
 
   #index(): IndexDocument {
-    return JSON.parse(readFileSync(join(this.#root, 'config', INDEX), 'utf8'));
+    return JSON.parse(readFileSync(join(this.config, INDEX), 'utf8'));
   }
 
   #setIndex(change: Partial<IndexDocument>): void {
-    const file = join(this.#root, 'config', INDEX);
+    const file = join(this.config, INDEX);
     writeFileSync(`${file}.new`, JSON.stringify({ ...this.#index(), ...change }));
     renameSync(`${file}.new`, file);
   }
@@ -209,7 +214,7 @@ export class RelayProcess implements AsyncDisposable {
 
   /** Puts fields of a document in force, in place of those that it had. */
   setDocument(name: string, fields: object): void {
-    const folder = join(this.#root, 'config');
+    const folder = this.config;
     const documents = new Map(readdirSync(folder).map((each) => [each, readFileSync(join(folder, each), 'utf8')]));
     const former: object = JSON.parse(documents.get(name) ?? '{}');
     const text = JSON.stringify({ ...former, ...fields });
@@ -228,7 +233,7 @@ export class RelayProcess implements AsyncDisposable {
   async run(wrap: readonly string[] = [], options: readonly string[] = []): Promise<void> {
     const [command = CHASQUI, ...words] = [
       ...wrap,
-      ...[CHASQUI, 'relay', '--config', join(this.#root, 'config'), '--spool', this.spool],
+      ...[CHASQUI, 'relay', '--config', this.config, '--spool', this.spool],
       ...['--ordinal', String(this.#ordinal), '--listen-address', this.host, '--admin', this.admin],
       ...['--monitoring', this.host, ...this.#adminOptions(), ...options],
     ];
