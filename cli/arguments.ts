@@ -1,6 +1,7 @@
 /** Arguments of the command line, parsed and checked where they enter. */
 import { isIPv6 } from 'node:net';
 import { InvalidArgumentError, Option } from 'commander';
+import { durationMs } from '../crds/duration.ts';
 
 /** A whole number within bounds. */
 export const wholeNumber =
@@ -10,6 +11,15 @@ export const wholeNumber =
     if (value >= least && value <= most) return value;
     throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
   };
+
+/** A duration such as `90s`, in milliseconds. */
+export function duration(text: string): number {
+  try {
+    return durationMs(text);
+  } catch {
+    throw new InvalidArgumentError('It must be a duration such as 90s, 30m or 24h.');
+  }
+}
 
 export interface Address {
   readonly host: string;

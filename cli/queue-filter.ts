@@ -1,7 +1,7 @@
 /** Which messages a queue verb is about, as options. */
-import { type Command, InvalidArgumentError, Option } from 'commander';
-import { durationMs } from '../crds/duration.ts';
+import { type Command, Option } from 'commander';
 import { type Filter, STATES } from '../relay/admin/shapes.ts';
+import { duration } from './arguments.ts';
 
 export interface FilterOptions {
   readonly sender?: string;
@@ -12,14 +12,6 @@ export interface FilterOptions {
   readonly reason?: string;
   readonly olderThan?: number;
   readonly newerThan?: number;
-}
-
-function duration(text: string): number {
-  try {
-    return durationMs(text);
-  } catch {
-    throw new InvalidArgumentError('It must be a duration such as 90s, 30m or 24h.');
-  }
 }
 
 export const withFilterOptions = (command: Command): Command =>

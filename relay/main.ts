@@ -159,6 +159,11 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
 
   const reason = await stopped;
   phase.stopping = true;
+  const acceptMs = options.acceptAfterStopMs ?? 0;
+  if (acceptMs > 0) {
+    log.log('info', 'relay is about to stop: unready, and still taking connections', { reason, acceptMs });
+    await setTimeout(acceptMs);
+  }
   log.log('info', 'relay stops: finishing what is in hand', { reason });
   await accepting.stop();
   await Promise.all([receiver.stop(GRACE_MS), deliverer.stop(GRACE_MS), handover.stop()]);

@@ -16,6 +16,11 @@ export interface RelayOptions {
   readonly adminNetwork?: NetworkFace;
   /** Address to serve monitoring at, and what is added to the port that the config names. */
   readonly monitoring: { readonly host: string; readonly offset: number };
+  /**
+   * How long connections are still taken after SIGTERM, by a replica that is unready by then (ms): those who send them
+   * here hear of that a little later.
+   */
+  readonly acceptAfterStopMs?: number;
   /** Stop as on SIGTERM when the IPC channel to the supervisor closes. */
   readonly supervised: boolean;
   /** Milliseconds since 1970. */

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { runRelay } from '../../relay/main.ts';
-import { type Address, hostAndPort, wholeNumber } from '../arguments.ts';
+import { type Address, duration, hostAndPort, wholeNumber } from '../arguments.ts';
 import { EXIT, Failure } from '../failure.ts';
 
 /** Commander passes the former value too, which resolve would take for another part. */
@@ -45,6 +45,12 @@ export const command = new Command('relay')
     'address to serve metrics, health and readiness at; the config has the port',
   )
   .option('--monitoring-offset <n>', 'added to that port, for replicas that share a machine', wholeNumber(0, 9999), 0)
+  .option(
+    '--accept-after-stop <duration>',
+    'after SIGTERM go on taking connections for so long, unready: for where others hear of that with a delay',
+    duration,
+    0,
+  )
   .option('--supervised', 'stop when the channel to the supervisor closes', false)
   .action(async (options: RelayArguments) => {
     await runRelay({
@@ -56,6 +62,7 @@ export const command = new Command('relay')
       adminSocket: options.admin,
       ...network(options),
       monitoring: { host: options.monitoring, offset: options.monitoringOffset },
+      acceptAfterStopMs: options.acceptAfterStop,
       supervised: options.supervised,
     });
   });
@@ -80,5 +87,6 @@ interface RelayArguments {
   adminOperateToken?: string;
   monitoring: string;
   monitoringOffset: number;
+  acceptAfterStop: number;
   supervised: boolean;
 }

@@ -16,7 +16,7 @@ import { clientNetwork, exemptingNetwork } from './networks.ts';
 import { AUTH, BAD_RECIPIENT, BAD_SENDER, COMMAND, CONNECT, MAIL, RCPT, RCPT_DOMAIN, RCPT_QUOTA } from './policies.ts';
 import { judge, type Rejection } from './policy.ts';
 import type { UsedUp } from './quotas.ts';
-import type { ReceiverOptions } from './receiver.ts';
+import type { Leaving, ReceiverOptions } from './receiver.ts';
 import * as replies from './replies.ts';
 import { MECHANISMS } from './sasl.ts';
 import type { SessionFacts } from './session.ts';
@@ -27,7 +27,7 @@ export interface DialogueOptions extends ReceiverOptions {
   readonly authenticator: Authenticator;
   readonly crowd: Crowd;
   /** The process stops: no session goes on. */
-  readonly isStopping: () => boolean;
+  readonly leaving: () => Leaving;
 }
 
 type Stage = Extract<SessionEvent, { event: 'rejected' }>['stage'];
@@ -409,13 +409,22 @@ export class Dialogue implements Conversation {
     this.#refuse('data', replies.ENDLESS_MESSAGE);
   }
 
+  /** A transaction that was begun comes to its end first: many clients never try again. */
+  #leaving(replicas: number): SessionFacts['leaving'] {
+    const { ordinal, leaving } = this.#options;
+    if (leaving() === 'now') return 'stopping';
+    if (this.#channel.isExpired) return 'expired';
+    if (this.#transaction) return undefined;
+    if (leaving() === 'after-transaction') return 'stopping';
+    return ordinal >= replicas ? 'draining' : undefined;
+  }
+
   /** The facts of this moment: the config may have changed since the last command. */
   #session(): SessionFacts {
-    const { config, listener: name, ordinal, isStopping } = this.#options;
+    const { config, listener: name } = this.#options;
     const current = config.current();
-    const { clientAddress, secure, tls, isExpired } = this.#channel;
-    const leavesReplica = isStopping() ? 'stopping' : ordinal >= current.replicas ? 'draining' : undefined;
-    const leaving = leavesReplica ?? (isExpired ? 'expired' : undefined);
+    const { clientAddress, secure, tls } = this.#channel;
+    const leaving = this.#leaving(current.replicas);
     if (this.#facts?.config === current && this.#facts.leaving === leaving) return this.#facts;
     // A listener that is gone from the config goes on as it was, until the process is replaced.
     const listener = current.settings.listeners.find((candidate) => candidate.name === name) ?? this.#listener;

@@ -104,11 +104,16 @@ export class Listener implements Host {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#server.close();
-    for (const connection of this.#connections) connection.leaveIfIdle();
+    this.leave();
     if (this.#connections.size === 0) return;
     await new Promise<void>((resolve) => {
       this.#empty = resolve;
     });
+  }
+
+  /** Ends sessions that are idle and may not go on. */
+  leave(): void {
+    for (const connection of this.#connections) connection.leaveIfIdle();
   }
 
   /** Cuts what is left. */

@@ -27,6 +27,12 @@ export interface ReceiverOptions {
   readonly ordinal: number;
 }
 
+/** after-transaction: a session ends once its transaction is over, or at once where it has none. now: all of them. */
+export type Leaving = 'no' | 'after-transaction' | 'now';
+
+/** For the commands that a transaction still needs; a client that waits longer with them is not on its way. */
+const TRANSACTION_MS = 2_000;
+
 export interface Receiver {
   /**
    * @returns the port
@@ -40,7 +46,7 @@ export interface Receiver {
   retire(): void;
   /** Takes no more connections at a listener that is not wanted any more; its sessions go on. */
   close(name: string): void;
-  /** No new sessions, 421 to idle ones; messages in hand are finished for up to graceMs. */
+  /** No new sessions, 421 to idle ones; transactions are finished soon, and messages in hand for up to graceMs. */
   stop(graceMs: number): Promise<void>;
 }
 
@@ -51,7 +57,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const listeners = new Map<string, Listener>();
   /** Closed ones that may have sessions still. */
   let closed: readonly Listener[] = [];
-  let stopping = false;
+  let leaving: Leaving = 'no';
   let certificates = new ServerCertificates(config.current());
 
   const unsubscribe = config.onChange((current) => {
@@ -77,7 +83,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
         limits: current.settings.limits,
         proxyNetworks: settings.proxyNetworks ?? [],
         converse: (channel) =>
-          new Dialogue({ ...options, listener: name, authenticator, crowd, isStopping: () => stopping }, channel),
+          new Dialogue({ ...options, listener: name, authenticator, crowd, leaving: () => leaving }, channel),
         onProblem: (problem) => observer.log('info', 'no session', { listener: name, problem }),
       });
       const port = await listener.open(where);
@@ -98,14 +104,19 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     },
 
     async stop(graceMs) {
-      stopping = true;
+      leaving = 'after-transaction';
       unsubscribe();
       const all = [...listeners.values(), ...closed];
-      const timer = setTimeout(() => {
+      const soon = setTimeout(() => {
+        leaving = 'now';
+        for (const listener of all) listener.leave();
+      }, TRANSACTION_MS);
+      const late = setTimeout(() => {
         for (const listener of all) listener.cut();
       }, graceMs);
       await Promise.all(all.map((listener) => listener.stop()));
-      clearTimeout(timer);
+      clearTimeout(soon);
+      clearTimeout(late);
     },
   };
 }

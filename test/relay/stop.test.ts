@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
 import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { Destination, type Reaction } from '../harness/destination.ts';
 import { type RelayLine, RelayProcess } from '../harness/relay-process.ts';
 import { SmtpClient } from '../harness/smtp-client.ts';
@@ -10,6 +11,8 @@ import { SmtpClient } from '../harness/smtp-client.ts';
 const IN_FLIGHT = 20;
 const QUEUED = 10;
 const GRACE_MS = 10_000;
+/** As in a pod. */
+const ACCEPT_MS = 5_000;
 /** A supervisor kills what has not ended by then. */
 const KILL_MS = 15_000;
 /** Longer than anything that a test waits for takes on a busy machine. */
@@ -115,6 +118,71 @@ test('on SIGTERM a message in DATA gets its 250, deliveries get their reply, and
   await relay.run();
   await relay.untilEmpty();
   assert.deepEqual(held.arrived(), Object.fromEntries([...recipients, 'slow@dest.test'].map((to) => [to, 1])));
+});
+
+test('on SIGTERM a transaction that was begun comes to its end, and one that does not go on is given up', async () => {
+  await using destination = await Destination.start();
+  await using relay = await RelayProcess.start(destination.port);
+  await using quick = await greeted(relay);
+  await quick.talk(['MAIL FROM:<app@example.test>', '250 ']);
+  await using silent = await greeted(relay);
+  await silent.talk(['MAIL FROM:<app@example.test>', '250 ']);
+
+  relay.terminate();
+  await stopping(relay);
+  await quick.talk(['RCPT TO:<quick@dest.test>', '250 '], ['DATA', '354 ']);
+  assert.match(await quick.content(`${HEADER}Hello\r\n`), /^250 2\.6\.0 queued as /);
+  assert.match(await quick.reply(), /^421 4\.3\.2 /);
+  assert.match(await silent.reply(), /^421 4\.3\.2 /);
+  assert.equal(await relay.ended(), 0);
+  await relay.run();
+  await relay.untilEmpty();
+  assert.deepEqual(
+    destination.messages.flatMap(({ to }) => to),
+    ['quick@dest.test'],
+  );
+});
+
+test('a pod that is told to stop is unready at once, and takes what comes until nothing comes any more', async () => {
+  await using destination = await Destination.start();
+  await using relay = await RelayProcess.start(destination.port);
+  await relay.kill();
+  await relay.run([], ['--accept-after-stop', `${ACCEPT_MS}ms`]);
+  const ready = async () => (await fetch(`http://127.0.0.1:${relay.monitoring}/readyz`)).status;
+  assert.equal(await ready(), 200);
+  let last = false;
+  let sent = 0;
+  // Each of them connects for one message, and never tries anything again.
+  const clients = Array.from({ length: 10 }, async (_, client) => {
+    while (!last) {
+      await using session = await greeted(relay);
+      await begin(session, `${client}@dest.test`);
+      assert.match(await session.content(`${HEADER}Hello\r\n`), /^250 2\.6\.0 /);
+      await session.talk(['QUIT', '221 ']);
+      sent += 1;
+    }
+  });
+  const all = Promise.all(clients);
+  await using idle = await greeted(relay);
+
+  relay.terminate();
+  const terminatedMs = performance.now();
+  await relay.logged('it is about to stop', ({ message }) => message?.startsWith('relay is about to stop') ?? false);
+  assert.equal(await ready(), 503);
+  const before = sent;
+  // As those who send connections here hear of it: somewhat later, and within the time that it grants.
+  await Promise.race([all, pause(ACCEPT_MS / 2)]);
+  last = true;
+  await all;
+  assert.ok(sent > before + clients.length, 'mail was taken after SIGTERM');
+  assert.match(await idle.say('NOOP'), /^250 /);
+  assert.match(await idle.reply(), /^421 4\.3\.2 /);
+  assert.ok(performance.now() - terminatedMs >= ACCEPT_MS, 'no session is ended before');
+  assert.equal(await relay.ended(), 0);
+  assert.ok(performance.now() - terminatedMs < ACCEPT_MS + GRACE_MS);
+  await relay.run();
+  await relay.untilEmpty();
+  assert.equal(destination.messages.length, sent, 'whatever was answered 250 arrives once');
 });
 
 test('a client and a destination that are silent hold up the end of a relay no longer than its grace time', async () => {
