@@ -13,7 +13,8 @@ describe('an API server of a test', needsOwnApiServer, () => {
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /User "ada" cannot list resource "configmaps"/);
 
-    await api.kubectl.run('create', 'rolebinding', 'tenants', '--clusterrole=view', '--group=tenants');
+    await api.kubectl.run('create', 'role', 'reader', '--verb=get', '--resource=configmaps');
+    await api.kubectl.run('create', 'rolebinding', 'tenants', '--role=reader', '--group=tenants');
     await api.kubectl.apply(NOTE);
     // The API server learns of a binding as anybody does: by its watch.
     assert.match(await ada.eventually(['get', 'configmap', 'note', '--output=name']), /configmap\/note/);
