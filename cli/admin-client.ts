@@ -118,10 +118,14 @@ function exchange(
   { method, body, timeoutMs }: { method: 'GET' | 'POST'; body?: unknown; timeoutMs: number },
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const fail = (error: Error) => reject(new ReplicaUnreachable(`${basename(socket)}: ${error.message}`));
+    const signal = AbortSignal.timeout(timeoutMs);
+    const fail = (error: Error) => {
+      const problem = signal.aborted ? `does not answer within ${timeoutMs / 1000} s` : error.message;
+      reject(new ReplicaUnreachable(`${basename(socket)}: ${problem}`));
+    };
     const asking = request(
       {
-        ...{ socketPath: reachable(socket), path, method, agent: false, signal: AbortSignal.timeout(timeoutMs) },
+        ...{ socketPath: reachable(socket), path, method, agent: false, signal },
         ...(body !== undefined && { headers: { 'content-type': 'application/json' } }),
       },
       (response) => {
