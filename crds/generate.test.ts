@@ -26,7 +26,13 @@ function* nodes(schema: unknown, path: string): Generator<[path: string, node: N
 const KEYWORDS = new Set([
   ...['type', 'description', 'default', 'properties', 'required', 'items', 'enum', 'pattern', 'format'],
   ...['minimum', 'maximum', 'minLength', 'maxLength', 'minItems', 'maxItems'],
-  ...['x-kubernetes-list-type', 'x-kubernetes-list-map-keys', 'additionalProperties', 'maxProperties'],
+  ...[
+    'x-kubernetes-list-type',
+    'x-kubernetes-list-map-keys',
+    'x-kubernetes-validations',
+    'additionalProperties',
+    'maxProperties',
+  ],
 ]);
 
 for (const definition of KINDS) {

@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dump } from 'js-yaml';
+import { withImmutable, withRules } from './cel.ts';
 import { GROUP, NAME_PATTERN, VERSION } from './common.ts';
 import { KINDS } from './kinds.ts';
 import type { KindDefinition } from './resource.ts';
@@ -33,6 +34,7 @@ export function crd(definition: KindDefinition): object {
               },
             }),
           },
+          additionalPrinterColumns: columns(definition),
           schema: {
             openAPIV3Schema: {
               description,
@@ -46,7 +48,7 @@ export function crd(definition: KindDefinition): object {
                   type: 'object',
                   properties: { name: { type: 'string', maxLength: maxNameLength, pattern: NAME_PATTERN } },
                 },
-                spec: structural(definition.spec),
+                spec: definition.immutable.reduce(withImmutable, withRules(kind, structural(definition.spec))),
                 status: structural(definition.status),
               },
             },
@@ -56,6 +58,17 @@ export function crd(definition: KindDefinition): object {
     },
   };
 }
+
+const condition = (field: string): string => `.status.conditions[?(@.type=="Ready")].${field}`;
+
+/** What `kubectl get` shows beside the name; with `-o wide` all of it. */
+const columns = (definition: KindDefinition): readonly object[] => [
+  { name: 'Ready', type: 'string', jsonPath: condition('status'), description: 'Whether it does what it should.' },
+  ...definition.columns.map((column) => ({ type: 'string', ...column })),
+  { name: 'Status', type: 'string', jsonPath: condition('reason'), description: 'Why, in one word.' },
+  { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp', description: 'Since when it exists.' },
+  { name: 'Message', type: 'string', jsonPath: condition('message'), description: 'Why, and what to do.', priority: 1 },
+];
 
 export const crdFile = ({ plural }: KindDefinition): string => `${GROUP}_${plural}.yaml`;
 

@@ -172,4 +172,5 @@ export const MailDomain: KindDefinition = {
   spec: MailDomainSpec,
   status: MailDomainStatus,
   immutable: ['/domain'],
+  columns: [{ name: 'Domain', jsonPath: '.spec.domain', description: 'The domain that mail is sent as.' }],
 };

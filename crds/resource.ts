@@ -36,6 +36,15 @@ export interface ObjectKey {
 export const keyOf = (object: { metadata: ObjectKey }): string =>
   `${object.metadata.namespace}/${object.metadata.name}`;
 
+/** A column of `kubectl get`. */
+interface Column {
+  readonly name: string;
+  /** Of the value: text where it is left out. */
+  readonly type?: 'integer';
+  readonly jsonPath: string;
+  readonly description: string;
+}
+
 /** What the CRD, the validation and the docs are made of. */
 export interface KindDefinition {
   readonly kind: KindName;
@@ -48,6 +57,8 @@ export interface KindDefinition {
   readonly status: TSchema;
   /** Fields of the spec, as JSON pointers, that cannot change once the object exists. */
   readonly immutable: readonly string[];
+  /** What `kubectl get` shows of it, beside what it shows of every kind. */
+  readonly columns: readonly Column[];
   /** Its replicas can be scaled: `replicas` of spec and status, and the field of the status that has the label selector. */
   readonly scale?: { readonly replicas: string; readonly selector: string };
 }

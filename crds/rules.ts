@@ -17,8 +17,8 @@ type Rule<Spec> = (spec: Spec) => readonly Problem[];
 type RulesOf<Kind extends KindName> = readonly Rule<KindTypes[Kind]['spec']>[];
 type RelaySpec = KindTypes['SmtpRelay']['spec'];
 
-/** Longest time that any field takes: what the relay's config can say. */
-const MAX_DURATION_MS = 366 * 24 * 3_600_000;
+/** Longest time that any field takes: what the relay's config can say. It is 366 days. */
+export const MAX_DURATION = '8784h';
 
 const none: readonly Problem[] = [];
 const when = (wrong: boolean, field: string, message: string): readonly Problem[] =>
@@ -191,6 +191,9 @@ const RULES: { readonly [Kind in KindName]: RulesOf<Kind> } = {
   SmtpUser: [sendersAreAddresses, allowedNetworksAreNetworks],
 };
 
+/** The rules of a kind by name; each is known to Kubernetes too (`cel.ts`). */
+export const ruleNames = (kind: KindName): readonly string[] => RULES[kind].map(({ name }) => name);
+
 /** What the rules of a kind say about a spec that fits its schema. */
 export function ruleProblems<Kind extends KindName>(kind: Kind, spec: unknown): readonly Problem[] {
   const rules: RulesOf<Kind> = RULES[kind];
@@ -203,7 +206,11 @@ const positive = (field: string, duration: string): readonly Problem[] => [
 ];
 
 const atMost = (field: string, duration: string): readonly Problem[] =>
-  when(durationMs(duration) > MAX_DURATION_MS, field, `must be at most 8784h (366 days), not ${duration}`);
+  when(
+    durationMs(duration) > durationMs(MAX_DURATION),
+    field,
+    `must be at most ${MAX_DURATION} (366 days), not ${duration}`,
+  );
 
 function isNetwork(network: string): boolean {
   const [address = '', prefix = ''] = network.split('/');
@@ -231,7 +238,9 @@ const isHost = (host: string): boolean =>
   isIP(host) !== 0 || ((DOMAIN.test(host) || LABEL.test(host)) && !/^[0-9.]+$/.test(host));
 
 /** RFC 5321 4.1.2 Dot-string, or UTF-8 (RFC 6531 3.3); quoted local parts have no use as a sender. */
-const LOCAL_PART = /^[\p{L}\p{N}!#$%&'+/=?^_`{|}~-]+(\.[\p{L}\p{N}!#$%&'+/=?^_`{|}~-]+)*$/u;
+const ATOM = "[\\p{L}\\p{N}!#$%&'+/=?^_`{|}~-]+";
+export const DOT_STRING = `${ATOM}(\\.${ATOM})*`;
+const LOCAL_PART = new RegExp(`^${DOT_STRING}$`, 'u');
 
 function isSender(sender: string): boolean {
   const at = sender.lastIndexOf('@');

@@ -275,5 +275,9 @@ export const SmtpRelay: KindDefinition = {
   spec: SmtpRelaySpec,
   status: SmtpRelayStatus,
   immutable: [],
+  columns: [
+    { name: 'Replicas', type: 'integer', jsonPath: '.spec.replicas', description: 'Replicas that should run.' },
+    { name: 'Accepting', type: 'integer', jsonPath: '.status.readyReplicas', description: 'Replicas that take mail.' },
+  ],
   scale: { replicas: 'replicas', selector: 'selector' },
 };

@@ -79,4 +79,8 @@ export const SmtpUser: KindDefinition = {
   spec: SmtpUserSpec,
   status: SmtpUserStatus,
   immutable: [],
+  columns: [
+    { name: 'Relay', jsonPath: '.spec.relayRef.name', description: 'The relay this user sends through.' },
+    { name: 'Secret', jsonPath: '.status.secretName', description: 'The Secret that holds the credential.' },
+  ],
 };

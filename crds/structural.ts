@@ -25,6 +25,14 @@ export interface StructuralSchema {
   readonly maxItems?: number;
   readonly 'x-kubernetes-list-type'?: 'map' | 'set' | 'atomic';
   readonly 'x-kubernetes-list-map-keys'?: readonly string[];
+  readonly 'x-kubernetes-validations'?: readonly Validation[];
+}
+
+/** A rule in CEL, as a CRD has it. */
+export interface Validation {
+  readonly rule: string;
+  readonly messageExpression: string;
+  readonly fieldPath?: string;
 }
 
 /** Keywords that Kubernetes refuses in a structural schema, or that we have no use for. */
