@@ -1,0 +1,254 @@
+/**
+ * The API over HTTP/1.1. What may write is asked twice: before a request is begun, and again when its body is about to
+ * leave. A request without its whole body does nothing, so a process that was stopped in between writes nothing once it
+ * goes on; what is left is the moment in which the bytes are handed to the system.
+ */
+import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import type { Dispatcher } from 'undici';
+import type { ObjectKey } from '../../../crds/resource.ts';
+import { eventFrom, objectFrom, pageFrom, parsed, pluralsFrom, statusFrom } from './answers.ts';
+import {
+  type ApiKind,
+  type ApiObject,
+  type ApplyOptions,
+  apiVersionOf,
+  type DeleteOptions,
+  FIELD_MANAGER,
+  type KubernetesApi,
+  type ListOptions,
+  type LiveObject,
+  type Page,
+  type Patch,
+  type WatchEvent,
+  type WatchOptions,
+  type WriteOptions,
+} from './api.ts';
+import { ApiError, apiError, NotFound, Unavailable } from './api-error.ts';
+import type { Connection } from './connection.ts';
+
+/** How long a list may take: a page of a large one, from a slow API server (ms). */
+const READ_TIMEOUT_MS = 30_000;
+
+export interface ClientOptions {
+  readonly connection: Connection;
+  /** Tells processes apart in the audit log. */
+  readonly userAgent: string;
+  /** How long a write may take (ms): less than a lease is valid after its holder has given it up. */
+  readonly writeTimeoutMs: number;
+  /** @throws {NotLeader} when this process may not write (any more) */
+  readonly mayWrite: () => void;
+  /** Told of each answer: code, or `<error>` when none came. */
+  readonly answered?: (method: string, code: string, seconds: number) => void;
+}
+
+interface Asked {
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
+  readonly body?: unknown;
+  readonly contentType?: string;
+}
+
+type Response = Dispatcher.ResponseData;
+
+export class Client implements KubernetesApi {
+  readonly #options: ClientOptions;
+
+  constructor(options: ClientOptions) {
+    this.#options = options;
+  }
+
+  /** The same connections, for other writes. */
+  with(options: Partial<Pick<ClientOptions, 'mayWrite' | 'writeTimeoutMs'>>): Client {
+    return new Client({ ...this.#options, ...options });
+  }
+
+  async get(kind: ApiKind, key: ObjectKey): Promise<LiveObject> {
+    return this.#object(kind, { method: 'GET', path: pathOf(kind, key.namespace, key.name) });
+  }
+
+  async list(kind: ApiKind, { namespace, ...query }: ListOptions): Promise<Page> {
+    const asked: Asked = { method: 'GET', path: pathOf(kind, namespace), query };
+    return pageFrom(nameOf(asked), kind, await this.#ask(asked));
+  }
+
+  async *watch(kind: ApiKind, options: WatchOptions): AsyncIterable<WatchEvent> {
+    const { namespace, labelSelector, fieldSelector, resourceVersion, timeoutSeconds, signal } = options;
+    const query = { labelSelector, fieldSelector, resourceVersion, timeoutSeconds };
+    const asked: Asked = {
+      method: 'GET',
+      path: pathOf(kind, namespace),
+      query: { ...query, watch: true, allowWatchBookmarks: true },
+    };
+    const response = await this.#send(asked, { dispatcher: this.#options.connection.watches, signal });
+    for await (const line of linesOf(response.body, nameOf(asked))) yield eventFrom(nameOf(asked), kind, line);
+  }
+
+  async create(kind: ApiKind, object: ApiObject): Promise<LiveObject> {
+    const path = pathOf(kind, object.metadata.namespace);
+    return this.#object(kind, { method: 'POST', path, query: { fieldManager: FIELD_MANAGER }, body: object });
+  }
+
+  async apply(kind: ApiKind, object: ApiObject, { force, subresource }: ApplyOptions): Promise<LiveObject> {
+    const { namespace, name } = object.metadata;
+    return this.#object(kind, {
+      method: 'PATCH',
+      path: pathOf(kind, namespace, name, subresource),
+      query: { fieldManager: FIELD_MANAGER, force },
+      body: object,
+      contentType: 'application/apply-patch+yaml',
+    });
+  }
+
+  async patch(kind: ApiKind, key: ObjectKey, patch: Patch, { subresource }: WriteOptions = {}): Promise<LiveObject> {
+    return this.#object(kind, {
+      method: 'PATCH',
+      path: pathOf(kind, key.namespace, key.name, subresource),
+      query: { fieldManager: FIELD_MANAGER },
+      body: patch,
+      contentType: Array.isArray(patch) ? 'application/json-patch+json' : 'application/merge-patch+json',
+    });
+  }
+
+  async delete(kind: ApiKind, key: ObjectKey, options: DeleteOptions = {}): Promise<void> {
+    const { uid, resourceVersion, propagation = 'Background' } = options;
+    const preconditions = { ...(uid && { uid }), ...(resourceVersion && { resourceVersion }) };
+    await this.#ask({
+      method: 'DELETE',
+      path: pathOf(kind, key.namespace, key.name),
+      body: { apiVersion: 'v1', kind: 'DeleteOptions', propagationPolicy: propagation, preconditions },
+    });
+  }
+
+  async served(group: string, version: string): Promise<ReadonlySet<string>> {
+    const asked: Asked = { method: 'GET', path: rootOf({ group, version }) };
+    try {
+      return pluralsFrom(nameOf(asked), await this.#ask(asked));
+    } catch (error) {
+      if (error instanceof NotFound) return new Set();
+      throw error;
+    }
+  }
+
+  async #object(kind: ApiKind, asked: Asked): Promise<LiveObject> {
+    return objectFrom(nameOf(asked), kind, await this.#ask(asked));
+  }
+
+  async #ask(asked: Asked): Promise<unknown> {
+    const { connection, writeTimeoutMs } = this.#options;
+    const signal = AbortSignal.timeout(asked.method === 'GET' ? READ_TIMEOUT_MS : writeTimeoutMs);
+    const response = await this.#send(asked, { dispatcher: connection.requests, signal });
+    return parsed(nameOf(asked), await bodyOf(response, nameOf(asked)));
+  }
+
+  /** @throws {ApiError} unless the answer is good */
+  async #send(
+    asked: Asked,
+    { dispatcher, signal }: { readonly dispatcher: Dispatcher; readonly signal: AbortSignal },
+  ): Promise<Response> {
+    const beganMs = performance.now();
+    let code = '<error>';
+    try {
+      if (asked.method !== 'GET') this.#options.mayWrite();
+      const response = await dispatcher.request({
+        origin: this.#options.connection.server.origin,
+        path: `${this.#options.connection.server.pathname.replace(/\/$/, '')}${asked.path}${queryOf(asked.query)}`,
+        method: asked.method,
+        headers: { ...(await this.#headers()), ...this.#contentOf(asked) },
+        ...(asked.body !== undefined && { body: this.#guarded(JSON.stringify(asked.body)) }),
+        signal,
+        // The signal says when it is enough.
+        headersTimeout: 0,
+        bodyTimeout: 0,
+      });
+      code = String(response.statusCode);
+      if (response.statusCode < 300) return response;
+      const answer = await bodyOf(response, nameOf(asked));
+      throw apiError(nameOf(asked), response.statusCode, statusFrom(jsonOr(answer)), retryAfterOf(response));
+    } catch (error) {
+      throw toApiError(error, nameOf(asked));
+    } finally {
+      this.#options.answered?.(asked.method, code, (performance.now() - beganMs) / 1_000);
+    }
+  }
+
+  async #headers(): Promise<Record<string, string>> {
+    const credentials = await this.#options.connection.credentials();
+    return { ...credentials, accept: 'application/json', 'user-agent': this.#options.userAgent };
+  }
+
+  #contentOf({ body, contentType = 'application/json' }: Asked): Record<string, string> {
+    if (body === undefined) return {};
+    return { 'content-type': contentType, 'content-length': String(Buffer.byteLength(JSON.stringify(body))) };
+  }
+
+  #guarded(body: string): Readable {
+    const { mayWrite } = this.#options;
+    const chunks = function* (): Iterable<Buffer> {
+      mayWrite();
+      yield Buffer.from(body);
+    };
+    return Readable.from(chunks(), { objectMode: false });
+  }
+}
+
+const nameOf = ({ method, path }: Asked): string => `${method} ${path}`;
+
+const rootOf = (kind: Pick<ApiKind, 'group' | 'version'>): string =>
+  kind.group === '' ? `/api/${kind.version}` : `/apis/${apiVersionOf(kind)}`;
+
+/** Of all objects of a kind, those of a namespace, or one. */
+function pathOf(kind: ApiKind, namespace: string | undefined, name?: string, subresource?: string): string {
+  const parts = [...(namespace ? ['namespaces', namespace] : []), kind.plural, name, subresource];
+  const path = parts.filter((part) => part !== undefined).map(encodeURIComponent);
+  return [rootOf(kind), ...path].join('/');
+}
+
+function queryOf(query: Asked['query'] = {}): string {
+  const parts = Object.entries(query).flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, String(value)] satisfies [string, string]],
+  );
+  return parts.length === 0 ? '' : `?${new URLSearchParams(parts)}`;
+}
+
+const retryAfterOf = ({ headers }: Response): string | undefined => {
+  const value = headers['retry-after'];
+  return Array.isArray(value) ? value[0] : value;
+};
+
+async function bodyOf(response: Response, asked: string): Promise<string> {
+  try {
+    return await text(response.body);
+  } catch (error) {
+    throw toApiError(error, asked);
+  }
+}
+
+function jsonOr(body: string): unknown {
+  try {
+    return JSON.parse(body) as unknown;
+  } catch {
+    return body;
+  }
+}
+
+async function* linesOf(body: Readable, asked: string): AsyncIterable<string> {
+  let rest = '';
+  try {
+    for await (const chunk of body.setEncoding('utf8')) {
+      const lines = (rest + String(chunk)).split('\n');
+      rest = lines.pop() ?? '';
+      yield* lines.filter((line) => line !== '');
+    }
+  } catch (error) {
+    throw toApiError(error, asked);
+  }
+}
+
+function toApiError(error: unknown, asked: string): ApiError {
+  if (error instanceof ApiError) return error;
+  const cause = error instanceof Error ? error : new Error(String(error));
+  const why = cause.name === 'TimeoutError' ? 'no answer in time' : cause.message;
+  return new Unavailable(`${asked}: ${why}`, { cause });
+}
