@@ -132,7 +132,7 @@ describe('the client', () => {
   it('opens few connections for many requests', async () => {
     await Promise.all(Array.from({ length: 100 }, () => client.get(CONFIG_MAP, at('once'))));
     const connected = Object.values(connection.requests.stats).map((of) => of.connected);
-    assert.ok(connected.length === 1 && Number(connected[0]) <= 8, `${connected} connections`);
+    assert.ok(connected.length === 1 && Number(connected[0]) <= 8, `${connected.join()} connections`);
   });
 
   it('says so when nobody answers', async () => {

@@ -209,7 +209,7 @@ function queryOf(query: Asked['query'] = {}): string {
   const parts = Object.entries(query).flatMap(([name, value]) =>
     value === undefined ? [] : [[name, String(value)] satisfies [string, string]],
   );
-  return parts.length === 0 ? '' : `?${new URLSearchParams(parts)}`;
+  return parts.length === 0 ? '' : `?${new URLSearchParams(parts).toString()}`;
 }
 
 const retryAfterOf = ({ headers }: Response): string | undefined => {
