@@ -329,6 +329,11 @@ export class RelayProcess implements AsyncDisposable {
     return Number(kib) * 1024;
   }
 
+  /** Of the process itself, not of what wraps it. */
+  get pid(): number | undefined {
+    return this.#pid();
+  }
+
   #pid(): number | undefined {
     const { child } = this.#life();
     if (!child.spawnfile.endsWith('strace')) return child.pid;
