@@ -4,11 +4,11 @@
 BIN := node_modules/.bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 NODE := $(BIN)/node
-SOURCES := {cli,crds,docs,examples,operator,relay,test}
+SOURCES := {cli,crds,docs,examples,image,operator,relay,test}
 INSTALLED := node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-api soak bench bench-queue bench-fairness fuzz lint format generate clean
+.PHONY: help install run test test-api soak bench bench-queue bench-fairness fuzz lint format generate image clean
 # Options for another Node are none of the pinned one's business.
 unexport NODE_OPTIONS
 
@@ -78,6 +78,10 @@ format: install ## format, and fix what can be fixed safely
 generate: install ## write the CRDs, docs/configuration.md and docs/metrics.md from the sources
 	$(NODE) crds/generate.ts
 	$(NODE) docs/generate.ts
+
+image: install ## build the container image into .cache/image, on this machine's base or on BASE=... (needs buildah)
+	@command -v buildah >/dev/null || { echo 'make: buildah is missing (Debian package buildah); or: docker build .' >&2; exit 69; }
+	@$(NODE) image/build.ts
 
 clean: ## remove what was installed; state folders stay
 	rm -rf node_modules .venv .cache
