@@ -89,7 +89,7 @@ const proxiesAreNetworks: Rule<RelaySpec> = ({ listeners }) =>
 
 const egressAddressesAreAddresses: Rule<RelaySpec> = ({ egress }) =>
   egress.addresses.flatMap((address, index) =>
-    when(isIP(address) === 0, `.egress.addresses[${index}]`, `${address} is no IP address`),
+    when(!isAddress(address), `.egress.addresses[${index}]`, `${address} is no IP address`),
   );
 
 const resolversAreAddresses: Rule<RelaySpec> = ({ delivery }) =>
@@ -212,8 +212,14 @@ const atMost = (field: string, duration: string): readonly Problem[] =>
     `must be at most ${MAX_DURATION} (366 days), not ${duration}`,
   );
 
+/** IPv4 in IPv6 clothes (RFC 4291 2.5.5.2), which an API server refuses too: one address has one spelling. */
+const MAPPED = new BlockList();
+MAPPED.addSubnet('::ffff:0:0', 96, 'ipv6');
+const isAddress = (text: string): boolean => isIP(text) !== 0 && !(isIP(text) === 6 && MAPPED.check(text, 'ipv6'));
+
 function isNetwork(network: string): boolean {
   const [address = '', prefix = ''] = network.split('/');
+  if (!isAddress(address) || !/^(0|[1-9][0-9]{0,2})$/.test(prefix)) return false;
   const family = isIPv4(address) ? 'ipv4' : 'ipv6';
   try {
     new BlockList().addSubnet(address, Number(prefix), family);
@@ -225,9 +231,9 @@ function isNetwork(network: string): boolean {
 
 function isResolver(resolver: string): boolean {
   const [, bracketed, plain, port] = /^(?:\[(.+)\]|([0-9.]+|[0-9a-fA-F:]+?))(?::([0-9]{1,5}))?$/.exec(resolver) ?? [];
-  if (isIP(resolver) !== 0) return true;
+  if (isAddress(resolver)) return true;
   const address = bracketed ?? plain ?? '';
-  const validAddress = bracketed === undefined ? isIPv4(address) : isIP(address) !== 0;
+  const validAddress = bracketed === undefined ? isIPv4(address) : isAddress(address);
   return validAddress && (port === undefined || (Number(port) >= 1 && Number(port) <= 65535));
 }
 
@@ -235,7 +241,7 @@ const DOMAIN = new RegExp(DOMAIN_PATTERN);
 const LABEL = /^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$/;
 /** All digits and dots is an address that was mistyped, not a name. */
 const isHost = (host: string): boolean =>
-  isIP(host) !== 0 || ((DOMAIN.test(host) || LABEL.test(host)) && !/^[0-9.]+$/.test(host));
+  isAddress(host) || ((DOMAIN.test(host) || LABEL.test(host)) && !/^[0-9.]+$/.test(host));
 
 /** RFC 5321 4.1.2 Dot-string, or UTF-8 (RFC 6531 3.3); quoted local parts have no use as a sender. */
 const ATOM = "[\\p{L}\\p{N}!#$%&'+/=?^_`{|}~-]+";
@@ -245,5 +251,5 @@ const LOCAL_PART = new RegExp(`^${DOT_STRING}$`, 'u');
 function isSender(sender: string): boolean {
   const at = sender.lastIndexOf('@');
   const local = sender.slice(0, at);
-  return DOMAIN.test(sender.slice(at + 1)) && (local === '*' || (local.length <= 64 && LOCAL_PART.test(local)));
+  return DOMAIN.test(sender.slice(at + 1)) && (local === '*' || ([...local].length <= 64 && LOCAL_PART.test(local)));
 }
