@@ -246,10 +246,11 @@ const isHost = (host: string): boolean =>
 /** RFC 5321 4.1.2 Dot-string, or UTF-8 (RFC 6531 3.3); quoted local parts have no use as a sender. */
 const ATOM = "[\\p{L}\\p{N}!#$%&'+/=?^_`{|}~-]+";
 export const DOT_STRING = `${ATOM}(\\.${ATOM})*`;
-const LOCAL_PART = new RegExp(`^${DOT_STRING}$`, 'u');
+/** At most 64 characters (RFC 5321 4.5.3.1.1). */
+const LOCAL_PART = new RegExp(`^(?=.{1,64}$)${DOT_STRING}$`, 'u');
 
 function isSender(sender: string): boolean {
   const at = sender.lastIndexOf('@');
   const local = sender.slice(0, at);
-  return DOMAIN.test(sender.slice(at + 1)) && (local === '*' || ([...local].length <= 64 && LOCAL_PART.test(local)));
+  return DOMAIN.test(sender.slice(at + 1)) && (local === '*' || LOCAL_PART.test(local));
 }
