@@ -2,6 +2,7 @@
  * A queue of keys to work on. A key that is added again while it waits is worked on once; a key that is added while it
  * is worked on is worked on once more after. Two workers never hold the same key.
  */
+import { waitMs } from './backoff.ts';
 
 /** First wait after a failure; doubles with each further one, up to the last. Milliseconds. */
 const FIRST_RETRY_MS = 200;
@@ -93,7 +94,7 @@ export class KeyedQueue {
     } catch (error) {
       const failures = this.#failures.get(key) ?? 0;
       this.#failures.set(key, failures + 1);
-      const retryMs = this.#retryMs(failures);
+      const retryMs = this.#retryMs(failures, error);
       this.#waiting.delete(key);
       this.#addAfter(key, retryMs, 'Replace');
       this.#options.failed(key, error, retryMs);
@@ -103,8 +104,8 @@ export class KeyedQueue {
     }
   }
 
-  #retryMs(failures: number): number {
-    const wait = Math.min(FIRST_RETRY_MS * 2 ** Math.min(failures, 20), LAST_RETRY_MS);
-    return Math.round(wait * (0.75 + 0.5 * (this.#options.random ?? Math.random)()));
+  #retryMs(failures: number, error: unknown): number {
+    const { random } = this.#options;
+    return waitMs(failures, error, { firstMs: FIRST_RETRY_MS, lastMs: LAST_RETRY_MS, ...(random && { random }) });
   }
 }

@@ -65,11 +65,6 @@ export class Invalid extends ApiError {
   override readonly name = 'Invalid';
 }
 
-/** We do not hold the lease, so we do not write. */
-export class NotLeader extends ApiError {
-  override readonly name = 'NotLeader';
-}
-
 /** How long a server that says "later" without saying when is left alone (ms). */
 const LATER_MS = 1_000;
 

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { ApiServer } from '../../../test/cluster/api-server.ts';
+import { NotLeader } from '../../runtime/lease.ts';
 import type { ApiKind, ApiObject, WatchEvent } from './api.ts';
-import { AlreadyExists, Conflict, Forbidden, Gone, Invalid, NotFound, NotLeader, Unavailable } from './api-error.ts';
+import { AlreadyExists, Conflict, Forbidden, Gone, Invalid, NotFound, Unavailable } from './api-error.ts';
 import { Client } from './client.ts';
 import { connect } from './connection.ts';
 

@@ -7,6 +7,7 @@ import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type { Dispatcher } from 'undici';
 import type { ObjectKey } from '../../../crds/resource.ts';
+import { NotLeader } from '../../runtime/lease.ts';
 import { eventFrom, objectFrom, pageFrom, parsed, pluralsFrom, statusFrom } from './answers.ts';
 import {
   type ApiKind,
@@ -153,13 +154,13 @@ export class Client implements KubernetesApi {
       if (asked.method !== 'GET') this.#options.mayWrite();
       const response = await dispatcher.request({
         origin: this.#options.connection.server.origin,
-        path: `${this.#options.connection.server.pathname.replace(/\/$/, '')}${asked.path}${queryOf(asked.query)}`,
+        path: `${this.#options.connection.server.pathname.replace(/\/$/, '')}${asked.path}${queryText(this.#queryOf(asked))}`,
         method: asked.method,
         headers: { ...(await this.#headers()), ...this.#contentOf(asked) },
         ...(asked.body !== undefined && { body: this.#guarded(JSON.stringify(asked.body)) }),
         signal,
+        headersTimeout: READ_TIMEOUT_MS,
         // The signal says when it is enough.
-        headersTimeout: 0,
         bodyTimeout: 0,
       });
       code = String(response.statusCode);
@@ -171,6 +172,11 @@ export class Client implements KubernetesApi {
     } finally {
       this.#options.answered?.(asked.method, code, (performance.now() - beganMs) / 1_000);
     }
+  }
+
+  /** The API server gives a write up when we do, so that it does not take effect later. */
+  #queryOf({ method, query }: Asked): Asked['query'] {
+    return method === 'GET' ? query : { ...query, timeout: `${this.#options.writeTimeoutMs}ms` };
   }
 
   async #headers(): Promise<Record<string, string>> {
@@ -205,7 +211,7 @@ function pathOf(kind: ApiKind, namespace: string | undefined, name?: string, sub
   return [rootOf(kind), ...path].join('/');
 }
 
-function queryOf(query: Asked['query'] = {}): string {
+function queryText(query: Asked['query'] = {}): string {
   const parts = Object.entries(query).flatMap(([name, value]) =>
     value === undefined ? [] : [[name, String(value)] satisfies [string, string]],
   );
@@ -246,8 +252,8 @@ async function* linesOf(body: Readable, asked: string): AsyncIterable<string> {
   }
 }
 
-function toApiError(error: unknown, asked: string): ApiError {
-  if (error instanceof ApiError) return error;
+function toApiError(error: unknown, asked: string): ApiError | NotLeader {
+  if (error instanceof ApiError || error instanceof NotLeader) return error;
   const cause = error instanceof Error ? error : new Error(String(error));
   const why = cause.name === 'TimeoutError' ? 'no answer in time' : cause.message;
   return new Unavailable(`${asked}: ${why}`, { cause });
