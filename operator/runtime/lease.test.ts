@@ -142,9 +142,9 @@ describe('an election', () => {
   it('counts from when a renewal was sent, not from when it was answered', async (t) => {
     const store = new Store();
     const { election, clocks } = candidate(t, store, 'a');
-    const { write } = store;
+    const write = store.write.bind(store);
     store.write = async (record, replaced) => {
-      const answer = await write.call(store, record, replaced);
+      const answer = await write(record, replaced);
       clocks.ms += 10_000;
       return answer;
     };

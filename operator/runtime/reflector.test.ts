@@ -99,8 +99,8 @@ describe('a reflector', () => {
     const { source, reflector, names } = scene(t);
     const second = Promise.withResolvers<SourcePage<Note>>();
     source.lists.push(page(5, [note('a', 1)], 'x'));
-    const { list } = source;
-    source.list = (limit, next) => (next === undefined ? list.call(source, limit, next) : second.promise);
+    const list = source.list.bind(source);
+    source.list = (limit, next) => (next === undefined ? list(limit, next) : second.promise);
     const started = reflector.start();
     await until('the first page is read', () => source.asked.includes('list'));
     await turn();
