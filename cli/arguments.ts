@@ -1,5 +1,5 @@
 /** Arguments of the command line, parsed and checked where they enter. */
-import { isIPv6 } from 'node:net';
+import { isIP, isIPv6 } from 'node:net';
 import { InvalidArgumentError, Option } from 'commander';
 import { durationMs } from '../crds/duration.ts';
 
@@ -45,3 +45,22 @@ export const outputOption = (...forms: readonly [string, ...string[]]): Option =
 /** The state folder of `chasqui standalone`. */
 export const stateOption = (): Option =>
   new Option('--state <dir>', 'state folder of the standalone').env('CHASQUI_STATE').default('./state');
+
+/** An IP address, with a port where it is not 53: `192.0.2.53`, `127.0.0.1:5353`, `[::1]:5353`. */
+export function dnsServer(text: string): string {
+  if (isIP(text) !== 0) return text;
+  const { host, port } = hostAndPort(text);
+  if (isIP(host) === 0 || port === 0) {
+    throw new InvalidArgumentError('It must be an IP address, such as 192.0.2.53 or 127.0.0.1:5353.');
+  }
+  return text;
+}
+
+/** Whom controllers ask whether records are published. */
+export const dnsResolversOption = (): Option =>
+  new Option(
+    '--dns-resolvers <ip[:port],...>',
+    "resolvers that must have a DKIM key before it signs; by default the name servers of the domain's own zone",
+  )
+    .argParser((text: string) => text.split(',').map(dnsServer))
+    .default([], 'those of the zone');

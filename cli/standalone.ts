@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import { type HostBackend, openHost } from '../operator/backends/host/host.ts';
 import { StateLocked } from '../operator/backends/host/lock.ts';
 import { CONTROLLERS } from '../operator/controllers.ts';
+import { dnsChecker } from '../operator/dns/checker.ts';
 import { runControllers } from '../operator/runtime/run-controllers.ts';
 import { Failure } from './failure.ts';
 
@@ -16,13 +17,21 @@ export interface StandaloneOptions {
   /** IP address that listeners are bound to instead of all addresses. */
   readonly listenAddress?: string;
   readonly allowEmpty: boolean;
+  /** IP or IP:PORT of resolvers that must have a record for it to be published; none: the zone's own name servers. */
+  readonly dnsResolvers: readonly string[];
 }
 
 /**
  * Resolves after SIGTERM or SIGINT, once every replica has ended. A second signal ends the replicas at once.
  * @throws {Failure} when the state folder is held by another process
  */
-export async function standalone({ filename, state, listenAddress, allowEmpty }: StandaloneOptions): Promise<void> {
+export async function standalone({
+  filename,
+  state,
+  listenAddress,
+  allowEmpty,
+  dnsResolvers,
+}: StandaloneOptions): Promise<void> {
   if (listenAddress !== undefined && isIP(listenAddress) === 0) {
     throw new Failure(`--listen-address takes an IP address, not ${listenAddress}`);
   }
@@ -41,8 +50,10 @@ export async function standalone({ filename, state, listenAddress, allowEmpty }:
   });
   const stopped = untilStopped(stop, backend);
   log.info({ manifests: resolve(filename), state: resolve(state), pid: process.pid }, 'standalone starts');
-  const operator = await runControllers(backend, CONTROLLERS, Date.now, log);
+  const dns = dnsChecker(dnsResolvers);
+  const operator = await runControllers(backend, CONTROLLERS, Date.now, log, dns);
   await stopped;
+  dns.stop();
   log.info({}, 'standalone stops: replicas finish what is in hand');
   await operator.stop();
   log.info({}, 'standalone stopped');

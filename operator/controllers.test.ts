@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { keyOf } from '../crds/resource.ts';
 import { domain, relay, user } from '../test/harness/manifests.ts';
-import { MemoryBackend } from '../test/harness/memory-backend.ts';
+import { MemoryBackend, NO_DNS } from '../test/harness/memory-backend.ts';
 import { CONTROLLERS } from './controllers.ts';
 import { runControllers } from './runtime/run-controllers.ts';
 
@@ -61,7 +61,7 @@ const allReady = (backend: MemoryBackend): boolean =>
 
 async function running(t: { after(hook: () => Promise<void>): void }, backend: MemoryBackend) {
   const stopReplicas = obedientReplicas(backend);
-  const controllers = await runControllers(backend, CONTROLLERS, () => NOW, QUIET);
+  const controllers = await runControllers(backend, CONTROLLERS, () => NOW, QUIET, NO_DNS);
   t.after(async () => {
     stopReplicas();
     await controllers.stop();
@@ -98,7 +98,7 @@ describe('the controllers', () => {
     await settled(backend);
     await before.stop();
     backend.writes.length = 0;
-    const restarted = await runControllers(backend, CONTROLLERS, () => NOW + 60_000, QUIET);
+    const restarted = await runControllers(backend, CONTROLLERS, () => NOW + 60_000, QUIET, NO_DNS);
     t.after(() => restarted.stop());
     await settled(backend);
     assert.deepEqual(backend.writes, []);

@@ -27,7 +27,6 @@ import type { RelayOptions } from './options.ts';
 import { Accepting } from './receive/accepting.ts';
 import { Quotas } from './receive/quotas.ts';
 import { createReceiver } from './receive/receiver.ts';
-import { HandedSockets, ownSockets } from './receive/sockets.ts';
 import { createDsn } from './report/create-dsn.ts';
 import { createSigner } from './sign/dkim.ts';
 import { openSpool } from './spool/open.ts';
@@ -115,8 +114,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     transport: createTransport({ config, ...(tokenFile !== undefined && { tokenFile }) }),
   });
 
-  const sockets = options.supervised ? new HandedSockets(process) : ownSockets(options.listenAddress);
-  const accepting = new Accepting({ ordinal, config, receiver, observer: log, sockets });
+  const accepting = new Accepting({ ...options, config, receiver, observer: log });
   const phase = { listening: false, stopping: false };
   const status = () => replicaStatus({ ordinal, config, spool, handover, monitoring, accepting, phase });
   const monitoring = serveMonitoring({

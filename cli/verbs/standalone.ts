@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { Command } from 'commander';
-import { stateOption } from '../arguments.ts';
+import { dnsResolversOption, stateOption } from '../arguments.ts';
 import { standalone } from '../standalone.ts';
 
 export const command = new Command('standalone')
@@ -12,6 +12,7 @@ export const command = new Command('standalone')
   )
   .addOption(stateOption())
   .option('--listen-address <address>', 'address to listen on for mail; by default all of them')
+  .addOption(dnsResolversOption())
   .option('--allow-empty', 'an empty folder deletes everything, instead of nothing', false)
   .addHelpText(
     'after',

@@ -1,4 +1,5 @@
 /** IP addresses as text. */
+import { isIPv6 } from 'node:net';
 
 /** The 32 hexadecimal digits of an IPv6 address that `net.isIPv6` takes, lower case. */
 export function expandIPv6(address: string): string {
@@ -13,4 +14,10 @@ export function expandIPv6(address: string): string {
   const after = groupsOf(tail);
   const zeros = new Array<string>(8 - before.length - after.length).fill('0');
   return [...before, ...zeros, ...after].map((group) => group.toLowerCase().padStart(4, '0')).join('');
+}
+
+/** Where the name of an address is looked up: RFC 1035 3.5, RFC 3596 2.5. */
+export function reverseName(address: string): string {
+  if (!isIPv6(address)) return `${address.split('.').reverse().join('.')}.in-addr.arpa`;
+  return `${expandIPv6(address).split('').reverse().join('.')}.ip6.arpa`;
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { domain, relay } from '../../test/harness/manifests.ts';
-import { dnsRecords, ptrAdvice } from './records.ts';
+import { dnsRecords } from './records.ts';
 import { formatZone, splitText } from './zone.ts';
 
 const relays = (...addresses: string[]) => [relay('outbound', { egress: { addresses } }).spec];
@@ -73,7 +73,9 @@ describe('the records of a domain', () => {
 
   it('come with advice on PTR', () => {
     assert.deepEqual(
-      ptrAdvice(relays('192.0.2.10', '2001:db8::1')).map(({ name, value }) => [name, value]),
+      dnsRecords({ domain: domain('d').spec, relays: relays('192.0.2.10', '2001:db8::1'), keys: [] })
+        .filter(({ type }) => type === 'PTR')
+        .map(({ name, value }) => [name, value]),
       [
         ['10.2.0.192.in-addr.arpa', 'relay.example.test'],
         ['1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa', 'relay.example.test'],

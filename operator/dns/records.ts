@@ -5,7 +5,7 @@
 import { isIP, isIPv6 } from 'node:net';
 import type { MailDomainSpec } from '../../crds/maildomain.ts';
 import type { SmtpRelaySpec } from '../../crds/smtprelay.ts';
-import { expandIPv6 } from './ip.ts';
+import { reverseName } from './ip.ts';
 
 export interface DnsRecord {
   readonly type: 'TXT' | 'A' | 'AAAA' | 'PTR';
@@ -14,6 +14,14 @@ export interface DnsRecord {
   /** What to publish: text unquoted and in one piece, names without the trailing dot. */
   readonly value: string;
 }
+
+/** A record together with what it is for, by which what DNS has instead is judged. */
+export type WantedRecord = DnsRecord &
+  (
+    | { readonly purpose: 'Dkim' | 'Dmarc' | 'Host' | 'Reverse' }
+    /** Mail from these addresses must pass. */
+    | { readonly purpose: 'Spf' | 'HostSpf'; readonly addresses: readonly string[] }
+  );
 
 export interface DkimPublicKey {
   readonly selector: string;
@@ -29,8 +37,8 @@ export interface DnsInput {
   readonly keys: readonly DkimPublicKey[];
 }
 
-/** All records of a domain: its own first, then those of its relays' host names. */
-export function dnsRecords(input: DnsInput): DnsRecord[] {
+/** All records of a domain: its own first, then those of its relays' host names, then advice on their addresses. */
+export function dnsRecords(input: DnsInput): WantedRecord[] {
   const domain = input.domain.domain.toLowerCase();
   const spf = spfRecord(input);
   return [
@@ -38,69 +46,72 @@ export function dnsRecords(input: DnsInput): DnsRecord[] {
     ...(spf ? [spf] : []),
     dmarcRecord(input.domain),
     // Two SPF records at one name are a permanent error (RFC 7208 4.5): the domain's own stands for both.
-    ...hostnameRecords(input.relays).filter(({ type, name }) => !(spf && type === 'TXT' && name === domain)),
+    ...hostnameRecords(input.relays).filter(({ purpose, name }) => !(spf && purpose === 'HostSpf' && name === domain)),
+    ...reverseRecords(input.relays),
   ];
 }
 
 const K_TAG = { RSA2048: 'rsa', Ed25519: 'ed25519' } as const;
 
 /** RFC 6376 3.6.1, RFC 8463 3. */
-function dkimRecord(domain: string, { selector, algorithm, publicKey }: DkimPublicKey): DnsRecord {
-  const value = `v=DKIM1; k=${K_TAG[algorithm]}; p=${publicKey}`;
-  return { type: 'TXT', name: `${selector}._domainkey.${domain}`, value };
+function dkimRecord(domain: string, key: DkimPublicKey): WantedRecord {
+  const value = `v=DKIM1; k=${K_TAG[key.algorithm]}; p=${key.publicKey}`;
+  return { type: 'TXT', name: dkimName(key.selector, domain), value, purpose: 'Dkim' };
 }
+
+/** Where the key of a selector is published. */
+export const dkimName = (selector: string, domain: string): string => `${selector}._domainkey.${domain.toLowerCase()}`;
 
 const SPF_ALL = { Fail: '-all', SoftFail: '~all', Neutral: '?all' } as const;
 
 /** undefined where nothing is known to send for the domain: such a record would forbid its mail. */
-function spfRecord({ domain: { domain, spf }, relays }: DnsInput): DnsRecord | undefined {
-  const senders = [
-    ...egressAddresses(relays).map(ipMechanism),
-    ...spf.include.map((include) => `include:${include.toLowerCase()}`),
-  ];
+function spfRecord({ domain: { domain, spf }, relays }: DnsInput): WantedRecord | undefined {
+  const addresses = egressAddresses(relays);
+  const senders = [...addresses.map(ipMechanism), ...spf.include.map((include) => `include:${include.toLowerCase()}`)];
   if (senders.length === 0) return undefined;
   const value = ['v=spf1', ...new Set(senders), SPF_ALL[spf.all]].join(' ');
-  return { type: 'TXT', name: domain.toLowerCase(), value };
+  return { type: 'TXT', name: domain.toLowerCase(), value, purpose: 'Spf', addresses };
 }
 
 /** RFC 7489 6.3. */
-function dmarcRecord({ domain, dmarc }: DnsInput['domain']): DnsRecord {
+function dmarcRecord({ domain, dmarc }: DnsInput['domain']): WantedRecord {
   const tags = ['v=DMARC1', `p=${dmarc.policy.toLowerCase()}`];
   // In a URI a bare % would begin an escape (RFC 3986 2.1).
   const reportTo = dmarc.reportTo.map((address) => `mailto:${address.replaceAll('%', '%25')}`);
   if (reportTo.length > 0) tags.push(`rua=${reportTo.join(',')}`);
-  return { type: 'TXT', name: `_dmarc.${domain.toLowerCase()}`, value: tags.join('; ') };
+  return { type: 'TXT', name: `_dmarc.${domain.toLowerCase()}`, value: tags.join('; '), purpose: 'Dmarc' };
 }
 
 /**
  * The host name must lead to the addresses the relay sends from, and bounces, whose sender is null, are judged by the
  * SPF of the name in EHLO (RFC 7208 2.4). Relays that share a name share its records.
  */
-export function hostnameRecords(relays: DnsInput['relays']): DnsRecord[] {
+function hostnameRecords(relays: DnsInput['relays']): WantedRecord[] {
   const names = [...new Set(relays.map(({ hostname }) => hostname.toLowerCase()))];
-  return names.flatMap((name): DnsRecord[] => {
+  return names.flatMap((name): WantedRecord[] => {
     const addresses = egressAddresses(relays.filter(({ hostname }) => hostname.toLowerCase() === name));
     if (addresses.length === 0) return [];
     return [
-      ...addresses.map((value) => ({ type: isIPv6(value) ? 'AAAA' : 'A', name, value }) as const),
-      { type: 'TXT', name, value: ['v=spf1', ...addresses.map(ipMechanism), '-all'].join(' ') },
+      ...addresses.map((value) => ({ type: isIPv6(value) ? 'AAAA' : 'A', name, value, purpose: 'Host' }) as const),
+      {
+        type: 'TXT',
+        name,
+        value: ['v=spf1', ...addresses.map(ipMechanism), '-all'].join(' '),
+        purpose: 'HostSpf',
+        addresses,
+      },
     ];
   });
 }
 
 /** What the owner of the addresses must set: many receivers refuse addresses whose PTR is not the name in EHLO. */
-export function ptrAdvice(relays: DnsInput['relays']): DnsRecord[] {
+function reverseRecords(relays: DnsInput['relays']): WantedRecord[] {
   return relays.flatMap(({ hostname, egress }) =>
     egressAddresses([{ egress }]).map(
-      (address) => ({ type: 'PTR', name: reverseName(address), value: hostname.toLowerCase() }) as const,
+      (address) =>
+        ({ type: 'PTR', name: reverseName(address), value: hostname.toLowerCase(), purpose: 'Reverse' }) as const,
     ),
   );
-}
-
-/** RFC 1035 3.5, RFC 3596 2.5. */
-function reverseName(address: string): string {
-  if (!isIPv6(address)) return `${address.split('.').reverse().join('.')}.in-addr.arpa`;
-  return `${expandIPv6(address).split('').reverse().join('.')}.ip6.arpa`;
 }
 
 const egressAddresses = (relays: readonly Pick<SmtpRelaySpec, 'egress'>[]): string[] => [

@@ -2,35 +2,34 @@ import assert from 'node:assert/strict';
 import { createPublicKey } from 'node:crypto';
 import { before, describe, it } from 'node:test';
 import type { MailDomain } from '../../crds/maildomain.ts';
+import { firstKeys } from '../../test/harness/dkim-keys.ts';
 import { domain, relay } from '../../test/harness/manifests.ts';
 import type { Secret } from '../backend.ts';
 import { type ObservedDomain, planDomain } from './controller.ts';
-import { domainDocument, judgeKeys, keyRecipe, keySlots } from './dkim-keys.ts';
+import { domainDocument, judgeKeys, type StoredKey, slotOf } from './dkim-keys.ts';
 import { domainHolders } from './policies.ts';
 
-const clock = (): number => Date.parse('2026-03-01T12:00:00Z');
+const created = '2026-03-01T12:00:00Z';
+const clock = (): number => Date.parse(created);
 
-async function made(object: MailDomain): Promise<Secret[]> {
-  return Promise.all(
-    keySlots(object).map(async (slot) => {
-      const { generate, ...identity } = keyRecipe(object, slot);
-      return { ...identity, data: await generate() };
-    }),
-  );
-}
+const made = async (object: MailDomain): Promise<Secret[]> =>
+  (await firstKeys(object, clock())).map(({ secret }) => secret);
 
-function observed(
-  object: MailDomain,
-  keySecrets: readonly (Secret | undefined)[],
-  addresses = ['192.0.2.10'],
-): ObservedDomain {
+const stored = (object: MailDomain, secrets: readonly Secret[]): StoredKey[] =>
+  secrets.flatMap((secret) => {
+    const slot = slotOf(object.metadata, secret);
+    return slot ? [{ slot, secret }] : [];
+  });
+
+function observed(object: MailDomain, keySecrets: readonly Secret[], addresses = ['192.0.2.10']): ObservedDomain {
   const relayExists = ({ name }: { name: string }): boolean => name === 'outbound';
   return {
     domain: object,
     world: { relayExists, holders: domainHolders([object], relayExists) },
     relays: [relay('outbound', { egress: { addresses } })],
     views: [{ name: 'outbound', replicas: [], groups: new Map() }],
-    keySecrets,
+    storedKeys: stored(object, keySecrets),
+    looks: new Map(),
   };
 }
 
@@ -47,18 +46,18 @@ describe('the plan of a MailDomain', () => {
   });
 
   it('makes a key for each algorithm, RSA first, one Secret each', () => {
-    const plan = planDomain(observed(object, [undefined, undefined]), clock);
+    const plan = planDomain(observed(object, []), clock);
     assert.deepEqual(
       plan.create?.map(({ name, annotations }) => [name, annotations]),
       [
-        ['example-dkim-chasqui-r1', { algorithm: 'RSA2048', domain: 'example.test', selector: 'chasqui-r1' }],
-        ['example-dkim-chasqui-e1', { algorithm: 'Ed25519', domain: 'example.test', selector: 'chasqui-e1' }],
+        ['example-dkim-chasqui-r1', { algorithm: 'RSA2048', created, domain: 'example.test', selector: 'chasqui-r1' }],
+        ['example-dkim-chasqui-e1', { algorithm: 'Ed25519', created, domain: 'example.test', selector: 'chasqui-e1' }],
       ],
     );
   });
 
   it('makes only the key that is missing', () => {
-    const plan = planDomain(observed(object, [keys[0], undefined]), clock);
+    const plan = planDomain(observed(object, keys.slice(0, 1)), clock);
     assert.deepEqual(
       plan.create?.map(({ name }) => name),
       ['example-dkim-chasqui-e1'],
@@ -69,8 +68,8 @@ describe('the plan of a MailDomain', () => {
     const plan = planDomain(observed(object, keys), clock);
     assert.deepEqual(plan.create, []);
     assert.deepEqual(plan.status?.dkim?.keys, [
-      { selector: 'chasqui-r1', algorithm: 'RSA2048', state: 'Active' },
-      { selector: 'chasqui-e1', algorithm: 'Ed25519', state: 'Active' },
+      { selector: 'chasqui-r1', algorithm: 'RSA2048', state: 'Active', created, activated: created },
+      { selector: 'chasqui-e1', algorithm: 'Ed25519', state: 'Active', created, activated: created },
     ]);
     assert.deepEqual(
       plan.status?.dnsRecords?.map(({ type, name }) => `${type} ${name}`),
@@ -81,12 +80,13 @@ describe('the plan of a MailDomain', () => {
         'TXT _dmarc.example.test',
         'A relay.example.test',
         'TXT relay.example.test',
+        'PTR 10.2.0.192.in-addr.arpa',
       ],
     );
   });
 
   it('publishes the public half of each key, as a verifier reads it', () => {
-    const { ready } = judgeKeys(object, keys);
+    const { ready } = judgeKeys(object, stored(object, keys));
     const [rsa, ed25519] = ready;
     assert.ok(rsa && ed25519);
     const spki = createPublicKey({ key: Buffer.from(rsa.publicKey, 'base64'), format: 'der', type: 'spki' });
@@ -98,12 +98,7 @@ describe('the plan of a MailDomain', () => {
   });
 
   for (const [sentence, type, reason, input] of [
-    [
-      'is not DkimReady while keys are made',
-      'DkimReady',
-      'KeysMissing',
-      () => observed(object, [undefined, undefined]),
-    ],
+    ['is not DkimReady while keys are made', 'DkimReady', 'KeysMissing', () => observed(object, [])],
     ['is DkimReady with its keys', 'DkimReady', 'KeysReady', () => observed(object, keys)],
     ['is DkimReady unsigned where no algorithm is asked for', 'DkimReady', 'NotSigned', () => observed(unsigned, [])],
     [
@@ -152,10 +147,7 @@ describe('the plan of a MailDomain', () => {
   }
 
   it('makes no keys and tells no records for a domain that is refused', () => {
-    const plan = planDomain(
-      observed(domain('example', { relayRefs: [{ name: 'lost' }] }), [undefined, undefined]),
-      clock,
-    );
+    const plan = planDomain(observed(domain('example', { relayRefs: [{ name: 'lost' }] }), []), clock);
     assert.deepEqual(plan.create, []);
     assert.equal(plan.status?.dnsRecords, undefined);
   });

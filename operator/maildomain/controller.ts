@@ -1,16 +1,29 @@
-/** MailDomain: judges who holds a domain, makes its DKIM keys, and says which records to publish. */
-import type { MailDomain, MailDomainStatus } from '../../crds/maildomain.ts';
-import type { ObjectKey } from '../../crds/resource.ts';
+/** MailDomain: judges who holds a domain, makes and rotates its DKIM keys, and says which records to publish. */
+import type { MailDomain } from '../../crds/maildomain.ts';
+import { keyOf, type ObjectKey } from '../../crds/resource.ts';
 import type { SmtpRelay } from '../../crds/smtprelay.ts';
-import type { Objects, Secret } from '../backend.ts';
-import { dnsRecords } from '../dns/records.ts';
-import { secretConflict } from '../runtime/apply-plan.ts';
+import type { Objects, Secrets } from '../backend.ts';
+import { recordId, type Seen } from '../dns/checker.ts';
+import { dnsRecords, type WantedRecord } from '../dns/records.ts';
 import { type Judgement, readyFrom, setConditions } from '../runtime/conditions.ts';
 import type { Clock, Controller, Plan } from '../runtime/plan.ts';
 import { entryProgrammed, type RelayView } from '../smtprelay/programmed.ts';
 import { findDomain } from '../smtprelay/relay-group.ts';
-import { type DkimKeys, domainDocument, judgeKeys, keyRecipe, keySlots } from './dkim-keys.ts';
-import { type DomainWorld, domainHolders, domainOf, judgeDomain, wasAccepted } from './policies.ts';
+import { dkimReady, spfIncomplete } from './conditions.ts';
+import {
+  type DkimKey,
+  domainDocument,
+  judgeKeys,
+  keyRecipe,
+  keySlot,
+  type StoredKey,
+  slotOf,
+  slotsToRead,
+} from './dkim-keys.ts';
+import { decideKeys, keyEvents, retireAfterMs, statusKey } from './key-states.ts';
+import { type DomainWorld, domainHolders, domainOf, isAccepted, judgeDomain, wasAccepted } from './policies.ts';
+import { dnsVerified, recordEvents, type SeenRecord, seenRecords, statusRecord } from './records.ts';
+import type { Rotation } from './rotation.ts';
 
 /** Most records that fit the status. */
 const MOST_RECORDS = 64;
@@ -21,8 +34,10 @@ export interface ObservedDomain {
   /** The relays it refers to, as far as they exist. */
   readonly relays: readonly SmtpRelay[];
   readonly views: readonly RelayView[];
-  /** What stands under the names of its key slots. */
-  readonly keySecrets: readonly (Secret | undefined)[];
+  /** What stands where its keys may be. */
+  readonly storedKeys: readonly StoredKey[];
+  /** What DNS has of its records, by `recordId`. */
+  readonly looks: ReadonlyMap<string, Seen>;
 }
 
 /** What the policies ask of the world. */
@@ -34,16 +49,25 @@ export function domainWorld(objects: Pick<Objects, 'get' | 'list'>): DomainWorld
 export const mailDomainController: Controller<'MailDomain', ObservedDomain> = {
   kind: 'MailDomain',
 
-  async observe(key, { objects, secrets, relays, groups }) {
+  async observe(key, { objects, secrets, relays, groups, dns }) {
     const domain = objects.get('MailDomain', key);
-    if (!domain) return undefined;
+    if (!domain) {
+      dns.observe(keyOf({ metadata: key }), []);
+      return undefined;
+    }
     const refs = domain.spec.relayRefs.map(({ name }) => ({ namespace: key.namespace, name }));
+    const world = domainWorld(objects);
+    const storedKeys = await observeKeys(domain, secrets);
+    const existing = refs.map((ref) => objects.get('SmtpRelay', ref)).filter((relay) => relay !== undefined);
+    const looksAt = domain.spec.dns.verification !== 'Disabled' && isAccepted(domain, world);
+    const wanted = looksAt ? recordsOf(domain, existing, judgeKeys(domain, storedKeys).ready) : [];
     return {
       domain,
-      world: domainWorld(objects),
-      relays: refs.map((ref) => objects.get('SmtpRelay', ref)).filter((relay) => relay !== undefined),
+      world,
+      relays: existing,
       views: refs.map((ref) => ({ name: ref.name, replicas: relays.observe(ref), groups: groups(ref) })),
-      keySecrets: await Promise.all(keySlots(domain).map(({ secretName }) => secrets.get(key.namespace, secretName))),
+      storedKeys,
+      looks: dns.observe(keyOf(domain), wanted),
     };
   },
 
@@ -56,94 +80,133 @@ export const mailDomainController: Controller<'MailDomain', ObservedDomain> = {
   },
 };
 
+/** What stands where keys may be. Without a status, as after a restore, that is under any name. */
+async function observeKeys(domain: MailDomain, secrets: Pick<Secrets, 'get' | 'ownedBy'>): Promise<StoredKey[]> {
+  const { namespace, name } = domain.metadata;
+  const slots = slotsToRead(domain);
+  if (domain.status?.dkim === undefined) {
+    const owned = await secrets.ownedBy(namespace, { kind: 'MailDomain', name });
+    for (const slot of owned.map((secret) => slotOf(domain.metadata, secret))) {
+      if (slot && !slots.some(({ secretName }) => secretName === slot.secretName)) slots.push(slot);
+    }
+  }
+  return Promise.all(slots.map(async (slot) => ({ slot, secret: await secrets.get(namespace, slot.secretName) })));
+}
+
+const recordsOf = (
+  { spec }: MailDomain,
+  relays: readonly SmtpRelay[],
+  keys: readonly Pick<DkimKey, 'selector' | 'algorithm' | 'publicKey'>[],
+): WantedRecord[] =>
+  dnsRecords({ domain: spec, relays: relays.map((relay) => relay.spec), keys }).slice(0, MOST_RECORDS);
+
 export function planDomain(observed: ObservedDomain, clock: Clock): Plan<'MailDomain'> {
-  const { domain, world, relays, views, keySecrets } = observed;
+  const { domain, world, relays, views, storedKeys, looks } = observed;
+  const nowMs = clock();
   const accepted = judgeDomain(domain, world);
-  const keys = judgeKeys(domain, keySecrets);
-  // A domain that is not ours to send as gets no keys; those it has are kept.
-  const create = accepted.status === 'True' ? keys.missing.map((slot) => keyRecipe(domain, slot)) : [];
-  const dkim = dkimReady(accepted, domain, keys);
-  const programmed = domainProgrammed(accepted, domain, keys, views);
-  const conditions = setConditions(
-    domain,
-    [accepted, dkim, DNS_VERIFIED, programmed, ...spfIncomplete(observed), readyFrom([accepted, dkim, programmed])],
-    clock,
+  const inForce = accepted.status === 'True';
+  const stored = judgeKeys(domain, storedKeys);
+  const all = seenRecords(domain, recordsOf(domain, relays, stored.ready), looks);
+  const published = publishedKeys(domain, all, relays, stored.ready);
+  const rotation = decideKeys(domain, stored, relays, (key) => published.has(key.selector), nowMs);
+
+  // A domain that is not ours to send as gets no keys, and those it has stay as they are.
+  const making = inForce ? rotation.make.map(({ algorithm, number }) => keySlot(domain, algorithm, number)) : [];
+  const taken = new Set(stored.conflicts.map(({ secretName }) => secretName));
+  const create = making.filter(({ secretName }) => !taken.has(secretName));
+  const conflicts = stored.conflicts.filter(
+    (slot) => inForce && making.some(({ selector }) => selector === slot.selector),
   );
+  const ready = stored.ready.filter(({ selector }) => rotation.keys.some((key) => key.selector === selector));
+  const records = seenRecords(domain, recordsOf(domain, relays, ready), looks);
+
+  const dkim = dkimReady(domain, accepted, { living: rotation.keys, making, conflicts, damaged: stored.damaged });
+  const verified = dnsVerified(domain, accepted, records, rotation.keys);
+  const active = new Set(rotation.keys.flatMap(({ selector, state }) => (state === 'Active' ? [selector] : [])));
+  const programmed = domainProgrammed(
+    accepted,
+    domain,
+    ready.filter(({ selector }) => active.has(selector)),
+    views,
+  );
+  const needed = [accepted, dkim, ...(domain.spec.dns.verification === 'Required' ? [verified] : []), programmed];
   return {
-    create,
+    create: create.map((slot) => keyRecipe(domain, slot, nowMs)),
+    delete: inForce ? rotation.remove.map(({ selector }) => secretOf(domain, selector, stored.ready)) : [],
     secretCondition: 'DkimReady',
     status: {
       observedGeneration: domain.metadata.generation,
-      conditions,
-      ...(accepted.status === 'True' && publication(domain, relays, keys)),
+      conditions: setConditions(
+        domain,
+        [accepted, dkim, verified, programmed, ...spfIncomplete(domain, relays), readyFrom(needed)],
+        clock,
+      ),
+      ...(inForce
+        ? publication(domain, relays, rotation, records)
+        : domain.status?.dkim && { dkim: domain.status.dkim }),
     },
-    events: create.map(({ annotations }) => ({
-      type: 'Normal',
-      reason: 'DkimKeyCreated',
-      message: `Made a DKIM key: ${annotations.algorithm}, selector ${annotations.selector}.`,
-    })),
+    events: [
+      ...create.map(({ algorithm, selector }) => ({
+        type: 'Normal' as const,
+        reason: 'DkimKeyCreated',
+        message: `Made a DKIM key: ${algorithm}, selector ${selector}.`,
+      })),
+      ...(inForce ? [...keyEvents(domain, rotation), ...recordEvents(domain, records)] : []),
+    ],
+    ...(rotation.nextMs !== undefined && { againMs: Math.max(rotation.nextMs - nowMs, 0) }),
   };
+}
+
+/** Selectors of keys whose record every name server has. */
+function publishedKeys(
+  domain: MailDomain,
+  records: readonly SeenRecord[],
+  relays: readonly SmtpRelay[],
+  keys: readonly DkimKey[],
+): ReadonlySet<string> {
+  const seen = new Set(
+    records.flatMap(({ record, seen: { state } }) => (state === 'Published' ? [recordId(record)] : [])),
+  );
+  return new Set(
+    keys
+      .filter((key) =>
+        recordsOf(domain, relays, [key]).some((record) => record.purpose === 'Dkim' && seen.has(recordId(record))),
+      )
+      .map(({ selector }) => selector),
+  );
+}
+
+function secretOf({ metadata: { namespace } }: MailDomain, selector: string, keys: readonly DkimKey[]) {
+  const name = keys.find((key) => key.selector === selector)?.secretName;
+  if (name === undefined) throw new RangeError(`no key ${selector}`);
+  return { namespace, name };
 }
 
 /** Records are told only for a domain that is accepted: those of a rival would break the holder's mail. */
 function publication(
-  { spec }: MailDomain,
+  domain: MailDomain,
   relays: readonly SmtpRelay[],
-  { ready }: DkimKeys,
-): Pick<MailDomainStatus, 'dnsRecords' | 'dkim'> {
-  const records = dnsRecords({ domain: spec, relays: relays.map((relay) => relay.spec), keys: ready });
+  { keys }: Rotation,
+  records: readonly SeenRecord[],
+): Pick<NonNullable<MailDomain['status']>, 'dnsRecords' | 'dkim'> {
+  const retiredForMs = retireAfterMs(domain, relays);
   return {
-    dnsRecords: records.slice(0, MOST_RECORDS).map(({ type, name, value }) => ({ type, name, value })),
-    dkim: { keys: ready.map(({ selector, algorithm }) => ({ selector, algorithm, state: 'Active' })) },
+    dnsRecords: records.map(statusRecord),
+    dkim: { keys: keys.map((key) => statusKey(key, retiredForMs)) },
   };
 }
-
-function dkimReady(accepted: Judgement, { spec }: MailDomain, keys: DkimKeys): Judgement {
-  const type = 'DkimReady';
-  if (spec.dkim.algorithms.length === 0) {
-    return { type, status: 'True', reason: 'NotSigned', message: 'spec.dkim.algorithms is empty: mail is not signed.' };
-  }
-  if (keys.conflicts.length > 0) return secretConflict(type, keys.conflicts);
-  if (keys.damaged.length > 0) {
-    const message = `Secret ${keys.damaged.join(', ')} holds no usable key: restore it, or delete it to have a new key made.`;
-    return { type, status: 'False', reason: 'KeyDamaged', message };
-  }
-  if (keys.missing.length > 0) {
-    return accepted.status === 'True'
-      ? { type, status: 'False', reason: 'KeysMissing', message: 'The keys are being made.' }
-      : { type, status: 'False', reason: 'NotAccepted', message: 'Keys are made once the domain is accepted.' };
-  }
-  return { type, status: 'True', reason: 'KeysReady', message: `Mail is signed with ${keys.ready.length} key(s).` };
-}
-
-/** Nobody looks, so nothing is known; and since that is how it is wanted, it does not keep the domain from Ready. */
-const DNS_VERIFIED: Judgement = {
-  type: 'DnsVerified',
-  status: 'Unknown',
-  reason: 'VerificationDisabled',
-  message: 'spec.dns.verification is Disabled: whether the records are published is not checked.',
-};
 
 function domainProgrammed(
   accepted: Judgement,
   domain: MailDomain,
-  keys: DkimKeys,
+  keys: readonly DkimKey[],
   views: readonly RelayView[],
 ): Judgement {
   if (accepted.status !== 'True') {
     return { type: 'Programmed', status: 'False', reason: 'NotAccepted', message: 'Relays do not send as it.' };
   }
-  const entry = domainDocument(domain, keys.ready);
+  const entry = domainDocument(domain, keys);
   return entryProgrammed(views, (group) => findDomain(group, entry), domain.status?.conditions);
-}
-
-/** Only told where it is so: with no sender known, an SPF record would forbid all mail. */
-function spfIncomplete({ domain, relays }: ObservedDomain): Judgement[] {
-  const known = domain.spec.spf.include.length + relays.flatMap(({ spec }) => spec.egress.addresses).length;
-  if (known > 0) return [];
-  const message =
-    'No SPF record is proposed: set spec.egress.addresses of the SmtpRelay, or spec.spf.include of this MailDomain.';
-  return [{ type: 'SpfIncomplete', status: 'True', reason: 'NoSenderKnown', message }];
 }
 
 const keyFrom = ({ metadata: { namespace, name } }: MailDomain): ObjectKey => ({ namespace, name });

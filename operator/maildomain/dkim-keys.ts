@@ -1,81 +1,115 @@
 /**
- * The DKIM keys of a domain: one Secret for each. Keys are only ever created. The Secret of an algorithm that is taken
- * off the list stays, since taking it up again must not need new DNS, but it does not sign: the list says what signs.
+ * The DKIM keys of a domain as Secrets: one for each. Keys are only ever created. Which of them sign, and since when, is
+ * in the status; what a Secret says of itself is when it was made and for what.
  *
- * The Secrets of a MailDomain that is deleted stay too: whoever deletes one by mistake, or moves a manifest, gets the
- * same keys back, and the records in DNS stay right. The new MailDomain has another uid, so such a Secret is known by
- * kind, namespace and name of its owner, and taken up again only for the domain it was made for.
+ * By default the Secrets of a MailDomain that is deleted stay: whoever deletes one by mistake, or moves a manifest, gets
+ * the same keys back, and the records in DNS stay right. The new MailDomain has another uid, so such a Secret is known
+ * by kind, namespace and name of its owner, and taken up again only for the domain it was made for.
  */
 import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
 import type { MailDomain } from '../../crds/maildomain.ts';
-import type { DkimKeyDocument, DomainDocument } from '../../relay/config/documents.ts';
+import type { DomainDocument } from '../../relay/config/documents.ts';
 import type { Secret } from '../backend.ts';
+import { timestamp } from '../runtime/conditions.ts';
 import { ownerOf, ownership } from '../runtime/ownership.ts';
 import type { SecretRecipe } from '../runtime/plan.ts';
 import { domainOf } from './policies.ts';
+import { ALGORITHMS, type Algorithm, numberOf, selectorOf } from './rotation.ts';
 
-type Algorithm = DkimKeyDocument['algorithm'];
+/** A change of its value asks for new keys. */
+export const ROTATE = 'chasqui.dev/rotate-dkim';
 
-/** RSA before Ed25519: every receiver knows RSA, some nothing else. */
-const ALGORITHMS: readonly Algorithm[] = ['RSA2048', 'Ed25519'];
-const SELECTOR_LETTER: Readonly<Record<Algorithm, string>> = { RSA2048: 'r', Ed25519: 'e' };
-const KEY_TYPE: Readonly<Record<Algorithm, string>> = { RSA2048: 'rsa', Ed25519: 'ed25519' };
-
-/** Which key of an algorithm is in use; a next one gets the next number and so a selector of its own. */
-const KEY_NUMBER = 1;
-
-/** A key that should be, and the Secret it is kept in. */
+/** A key, and the Secret it is kept in. */
 export interface KeySlot {
   readonly algorithm: Algorithm;
   readonly selector: string;
+  readonly number: number;
   readonly secretName: string;
 }
 
-/** The keys that a MailDomain's spec asks for. */
-export function keySlots({ metadata, spec }: MailDomain): KeySlot[] {
-  return ALGORITHMS.filter((algorithm) => spec.dkim.algorithms.includes(algorithm)).map((algorithm) => {
-    const selector = `${spec.dkim.selectorPrefix}-${SELECTOR_LETTER[algorithm]}${KEY_NUMBER}`;
-    return { algorithm, selector, secretName: `${metadata.name}-dkim-${selector}` };
+export function keySlot({ metadata, spec }: MailDomain, algorithm: Algorithm, number: number): KeySlot {
+  return slotNamed(metadata.name, algorithm, selectorOf(spec.dkim.selectorPrefix, algorithm, number), number);
+}
+
+const slotNamed = (name: string, algorithm: Algorithm, selector: string, number: number): KeySlot => ({
+  algorithm,
+  selector,
+  number,
+  secretName: `${name}-dkim-${selector}`,
+});
+
+/** The keys in the status. */
+export function knownSlots({ metadata, status }: MailDomain): KeySlot[] {
+  return (status?.dkim?.keys ?? []).flatMap(({ selector, algorithm }) => {
+    const number = numberOf(selector, algorithm);
+    return number === undefined ? [] : [slotNamed(metadata.name, algorithm, selector, number)];
   });
 }
 
-export interface DkimKey {
-  readonly selector: string;
-  readonly algorithm: Algorithm;
+/** Where keys may be: those in the status, and the next of each algorithm, which a crash may have kept out of it. */
+export function slotsToRead(domain: MailDomain): KeySlot[] {
+  const known = knownSlots(domain);
+  const next = domain.spec.dkim.algorithms.map((algorithm) => {
+    const numbers = known.filter((slot) => slot.algorithm === algorithm).map(({ number }) => number);
+    return keySlot(domain, algorithm, Math.max(0, ...numbers) + 1);
+  });
+  return [...known, ...next];
+}
+
+/** The keys that sign, as the status has it. */
+export function activeSlots(domain: MailDomain): KeySlot[] {
+  const active = new Set(domain.status?.dkim?.keys.flatMap((key) => (key.state === 'Active' ? [key.selector] : [])));
+  return knownSlots(domain).filter(({ selector }) => active.has(selector));
+}
+
+/** The slot that a Secret says it is of. */
+export function slotOf({ name }: MailDomain['metadata'], { annotations }: Secret): KeySlot | undefined {
+  const { selector = '' } = annotations;
+  const algorithm = ALGORITHMS.find((each) => each === annotations.algorithm);
+  const number = algorithm && numberOf(selector, algorithm);
+  return number === undefined ? undefined : slotNamed(name, algorithm ?? 'RSA2048', selector, number);
+}
+
+export interface DkimKey extends KeySlot {
   /** PEM, PKCS #8. */
   readonly privateKey: string;
   /** Value of the `p=` tag. */
   readonly publicKey: string;
+  /** When it was made (ms since 1970); undefined for one of before that was written down. */
+  readonly createdMs: number | undefined;
+  readonly request: string | undefined;
+}
+
+export interface StoredKey {
+  readonly slot: KeySlot;
+  readonly secret: Secret | undefined;
 }
 
 export interface DkimKeys {
   readonly ready: readonly DkimKey[];
-  readonly missing: readonly KeySlot[];
-  /** NAMESPACE/NAME of Secrets that stand where a key should be and are not for this domain. */
-  readonly conflicts: readonly string[];
-  /** NAMESPACE/NAME of Secrets of ours that hold no usable key. */
-  readonly damaged: readonly string[];
+  readonly absent: readonly KeySlot[];
+  /** Slots where Secrets stand that are not for this domain. */
+  readonly conflicts: readonly KeySlot[];
+  /** Slots of Secrets of ours that hold no usable key. */
+  readonly damaged: readonly KeySlot[];
 }
 
-/** @param secrets what stands under the names of the slots, in their order */
-export function judgeKeys(domain: MailDomain, secrets: readonly (Secret | undefined)[]): DkimKeys {
+export function judgeKeys(domain: MailDomain, stored: readonly StoredKey[]): DkimKeys {
   const ready: DkimKey[] = [];
-  const missing: KeySlot[] = [];
-  const conflicts: string[] = [];
-  const damaged: string[] = [];
-  for (const [index, slot] of keySlots(domain).entries()) {
-    const secret = secrets[index];
-    const id = `${domain.metadata.namespace}/${slot.secretName}`;
-    if (!secret) missing.push(slot);
-    else if (!isFor(secret, domain, slot)) conflicts.push(id);
+  const absent: KeySlot[] = [];
+  const conflicts: KeySlot[] = [];
+  const damaged: KeySlot[] = [];
+  for (const { slot, secret } of stored) {
+    if (!secret) absent.push(slot);
+    else if (!isFor(secret, domain, slot)) conflicts.push(slot);
     else {
       const key = readKey(secret, slot);
       if (key) ready.push(key);
-      else damaged.push(id);
+      else damaged.push(slot);
     }
   }
-  return { ready, missing, conflicts, damaged };
+  return { ready, absent, conflicts, damaged };
 }
 
 function isFor(secret: Secret, domain: MailDomain, slot: KeySlot): boolean {
@@ -88,13 +122,22 @@ function isFor(secret: Secret, domain: MailDomain, slot: KeySlot): boolean {
   );
 }
 
-function readKey({ data }: Secret, { algorithm, selector }: KeySlot): DkimKey | undefined {
+const KEY_TYPE: Readonly<Record<Algorithm, string>> = { RSA2048: 'rsa', Ed25519: 'ed25519' };
+
+function readKey({ data, annotations }: Secret, slot: KeySlot): DkimKey | undefined {
   try {
     const privateKey = data['private.pem'] ?? '';
     const key = createPrivateKey(privateKey);
-    if (key.asymmetricKeyType !== KEY_TYPE[algorithm]) return undefined;
-    // From the key itself: were public.txt wrong, the record in DNS would be, and every signature would fail.
-    return { selector, algorithm, privateKey, publicKey: publicValue(key) };
+    if (key.asymmetricKeyType !== KEY_TYPE[slot.algorithm]) return undefined;
+    const createdMs = Date.parse(annotations.created ?? '');
+    return {
+      ...slot,
+      privateKey,
+      // From the key itself: were public.txt wrong, the record in DNS would be, and every signature would fail.
+      publicKey: publicValue(key),
+      createdMs: Number.isNaN(createdMs) ? undefined : createdMs,
+      request: annotations.request,
+    };
   } catch {
     return undefined;
   }
@@ -109,13 +152,24 @@ function publicValue(key: KeyObject): string {
 const generate = promisify(generateKeyPair);
 
 /** The Secret of a new key. */
-export function keyRecipe(domain: MailDomain, { algorithm, selector, secretName }: KeySlot): SecretRecipe {
+export function keyRecipe(
+  domain: MailDomain,
+  { algorithm, selector, secretName }: KeySlot,
+  nowMs: number,
+): SecretRecipe {
+  const request = domain.metadata.annotations?.[ROTATE];
   return {
     namespace: domain.metadata.namespace,
     name: secretName,
     owner: ownerOf(domain),
     purpose: 'dkim',
-    annotations: { algorithm, domain: domainOf(domain), selector },
+    annotations: {
+      algorithm,
+      created: timestamp(nowMs),
+      domain: domainOf(domain),
+      ...(request !== undefined && { request }),
+      selector,
+    },
     generate: async () => {
       const { privateKey } = await (algorithm === 'RSA2048'
         ? generate('rsa', { modulusLength: 2048 })
@@ -127,7 +181,10 @@ export function keyRecipe(domain: MailDomain, { algorithm, selector, secretName 
 }
 
 /** What relays are told of the domain: with no usable key its mail waits (451 4.7.5) and is never sent unsigned. */
-export const domainDocument = (domain: MailDomain, keys: readonly DkimKey[]): DomainDocument => ({
+export const domainDocument = (
+  domain: MailDomain,
+  keys: readonly Pick<DkimKey, 'selector' | 'algorithm' | 'privateKey'>[],
+): DomainDocument => ({
   name: `${domain.metadata.namespace}/${domain.metadata.name}`,
   domain: domainOf(domain),
   dkim: {

@@ -2,6 +2,7 @@
 import type { KindTypes } from '../../crds/kinds.ts';
 import type { KindName, ObjectKey } from '../../crds/resource.ts';
 import type { Backend, Objects, OperatorEvent, RelayGroup, Relays, Secret, Secrets } from '../backend.ts';
+import type { DnsChecker } from '../dns/checker.ts';
 
 /**
  * A Secret whose content is random and so cannot stand in a pure plan: `generate` makes it when the plan is applied.
@@ -35,10 +36,11 @@ export type Clock = () => number;
 
 /** What controllers may look at: nothing here writes. */
 export interface World extends Pick<Backend, 'objects' | 'submissionHost' | 'serviceNames' | 'bindPort'> {
-  readonly secrets: Pick<Secrets, 'get'>;
+  readonly secrets: Pick<Secrets, 'get' | 'ownedBy'>;
   readonly relays: Pick<Relays, 'observe' | 'peers' | 'selector'>;
   /** The groups that were applied lately to a relay, by config hash. */
   readonly groups: (relay: ObjectKey) => ReadonlyMap<string, RelayGroup>;
+  readonly dns: Pick<DnsChecker, 'observe'>;
 }
 
 /** One controller: all input in observe, all decisions in plan. */

@@ -2,6 +2,7 @@
 import { isKindName, KINDS } from '../../crds/kinds.ts';
 import type { KindName, ObjectKey } from '../../crds/resource.ts';
 import type { Backend, Secrets } from '../backend.ts';
+import type { DnsChecker } from '../dns/checker.ts';
 import { AppliedGroups } from './applied-groups.ts';
 import { applyPlan, type Effects } from './apply-plan.ts';
 import type { Clock, Controller, World } from './plan.ts';
@@ -43,6 +44,7 @@ export async function runControllers(
   controllers: readonly AnyController[],
   clock: Clock,
   log: Log,
+  dns: Pick<DnsChecker, 'observe' | 'watch'>,
 ): Promise<{ stop(): Promise<void> }> {
   const groups = new AppliedGroups();
   const readers = new SecretReaders();
@@ -75,6 +77,7 @@ export async function runControllers(
       secrets: readers.observedBy(id, backend.secrets),
       relays: backend.relays,
       groups: (relay) => groups.of(relay),
+      dns,
       submissionHost: (relay) => backend.submissionHost(relay),
       serviceNames: (relay) => backend.serviceNames(relay),
       bindPort: (port) => backend.bindPort(port),
@@ -105,6 +108,8 @@ export async function runControllers(
   backend.objects.watch(objectChanged);
   backend.secrets.watch(secretChanged);
   backend.relays.watch((key) => objectChanged('SmtpRelay', key));
+  // Of domains alone.
+  dns.watch((id) => queue.add(`MailDomain/${id}`));
   await backend.start();
   for (const { kind } of KINDS) {
     for (const { metadata } of backend.objects.list(kind)) queue.add(idOf(kind, metadata));

@@ -13,12 +13,17 @@ export class SecretReaders {
   }
 
   /** The Secrets as the reader sees them from now on; what it read before is forgotten. */
-  observedBy(reader: string, secrets: Secrets): Pick<Secrets, 'get'> {
+  observedBy(reader: string, secrets: Pick<Secrets, 'get' | 'ownedBy'>): Pick<Secrets, 'get' | 'ownedBy'> {
     this.forget(reader);
     return {
       get: (namespace, name) => {
         this.#note(reader, namespace, name);
         return secrets.get(namespace, name);
+      },
+      ownedBy: async (namespace, owner) => {
+        const found = await secrets.ownedBy(namespace, owner);
+        for (const { name } of found) this.#note(reader, namespace, name);
+        return found;
       },
     };
   }

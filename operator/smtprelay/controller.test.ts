@@ -56,7 +56,7 @@ function observed(object: SmtpRelay, more: Partial<ObservedRelay> = {}): Observe
   return {
     relay: object,
     world: { relayExists, holders: domainHolders(domains, relayExists) },
-    domains: domains.map((each) => ({ domain: each, keySecrets: [] })),
+    domains: domains.map((each) => ({ domain: each, storedKeys: [] })),
     users: [
       { user: user('app', { senders: ['*@a.test'] }), verifier: verifier('app') },
       { user: user('new', { senders: ['*@a.test'] }), verifier: undefined },

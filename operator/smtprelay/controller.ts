@@ -7,7 +7,8 @@ import type { SmtpUser } from '../../crds/smtpuser.ts';
 import type { DomainDocument, IndexDocument, UserDocument } from '../../relay/config/documents.ts';
 import type { PeerPlaces, RelayReplica, Secret } from '../backend.ts';
 import { domainWorld } from '../maildomain/controller.ts';
-import { domainDocument, judgeKeys, keySlots } from '../maildomain/dkim-keys.ts';
+import { activeSlots, domainDocument, judgeKeys, type StoredKey } from '../maildomain/dkim-keys.ts';
+import { signingKeys } from '../maildomain/key-states.ts';
 import { type DomainWorld, isAccepted } from '../maildomain/policies.ts';
 import { type Judgement, setConditions, timestamp } from '../runtime/conditions.ts';
 import type { Clock, Controller, Plan, World } from '../runtime/plan.ts';
@@ -24,8 +25,8 @@ import { relayGroup } from './relay-group.ts';
 export interface ObservedRelay {
   readonly relay: SmtpRelay;
   readonly world: DomainWorld;
-  /** MailDomains that refer to it, accepted or not, each with what stands under the names of its key slots. */
-  readonly domains: readonly { readonly domain: MailDomain; readonly keySecrets: readonly (Secret | undefined)[] }[];
+  /** MailDomains that refer to it, accepted or not, each with what stands where the keys are that sign. */
+  readonly domains: readonly { readonly domain: MailDomain; readonly storedKeys: readonly StoredKey[] }[];
   /** SmtpUsers that refer to it, accepted or not. */
   readonly users: readonly { readonly user: SmtpUser; readonly verifier: Secret | undefined }[];
   readonly ca: Secret | undefined;
@@ -92,7 +93,9 @@ const observeDomains = (
       )
       .map(async (domain) => ({
         domain,
-        keySecrets: await Promise.all(keySlots(domain).map(({ secretName }) => secrets.get(namespace, secretName))),
+        storedKeys: await Promise.all(
+          activeSlots(domain).map(async (slot) => ({ slot, secret: await secrets.get(namespace, slot.secretName) })),
+        ),
       })),
   );
 
@@ -183,7 +186,7 @@ function planRemoval({ relay, replicas, selector }: ObservedRelay, clock: Clock)
 const domainsInForce = ({ domains, world }: ObservedRelay): DomainDocument[] =>
   domains
     .filter(({ domain }) => isAccepted(domain, world))
-    .map(({ domain, keySecrets }) => domainDocument(domain, judgeKeys(domain, keySecrets).ready));
+    .map(({ domain, storedKeys }) => domainDocument(domain, signingKeys(domain, judgeKeys(domain, storedKeys))));
 
 /** A user without a verifier is one whose credential is still being made. */
 const usersInForce = ({ users, world }: ObservedRelay): UserDocument[] =>

@@ -1,15 +1,13 @@
 /** Takes connections at one address, and knows those that are open. */
 import { once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import type { SettingsDocument } from '../config/documents.ts';
 import type { ServerCertificates } from './certificates.ts';
 import type { Channel, Conversation } from './channel.ts';
 import { Connection, type Host } from './connection.ts';
 import { networkOf } from './networks.ts';
-import type { Where } from './sockets.ts';
 
-/** What may change while it listens, for sessions from then on. */
-export interface ListenerSettings {
+export interface ListenerOptions {
   /** TLS from the first byte. */
   readonly implicitTls: boolean;
   /** Where it is missing, no handshake may be begun. */
@@ -17,9 +15,6 @@ export interface ListenerSettings {
   readonly limits: ListenerLimits;
   /** Networks of proxies, whose connections begin with a PROXY header. */
   readonly proxyNetworks?: readonly string[];
-}
-
-export interface ListenerOptions extends ListenerSettings {
   readonly converse: (channel: Channel) => Conversation;
   /** Told of handshakes that fail: a client that does not trust the certificate, or a port scan. */
   readonly onProblem: (problem: string) => void;
@@ -33,38 +28,38 @@ const REFUSED_AT_ONCE = 100;
 export class Listener implements Host {
   readonly converse: (channel: Channel) => Conversation;
   readonly #options: ListenerOptions;
-  // Half open: a client may end its side behind its last command, and is still answered.
-  readonly #server = createServer({ allowHalfOpen: true }, (socket) => this.#connected(socket));
+  #server: Server;
+  #retired = false;
   readonly #connections = new Set<Connection>();
   /** Those that are in a handshake, or whose proxy has not said whom they are of; the oldest first. */
   readonly #beginning = new Set<Connection>();
-  #settings: ListenerSettings;
+  #limits: ListenerLimits;
+  #proxyNetworks: readonly string[];
+  #certificates: ServerCertificates | undefined;
   #stopping = false;
   #empty = () => {};
 
   constructor(options: ListenerOptions) {
     this.#options = options;
     this.converse = options.converse;
-    this.#settings = options;
+    this.#limits = options.limits;
+    this.#proxyNetworks = options.proxyNetworks ?? [];
+    this.#certificates = options.certificates;
+    this.#server = this.#create();
     this.#bound();
   }
 
-  get settings(): ListenerSettings {
-    return this.#settings;
-  }
-
   get certificates(): ServerCertificates {
-    const { certificates } = this.#settings;
-    if (!certificates) throw new Error('no handshake can be begun without a certificate');
-    return certificates;
+    if (!this.#certificates) throw new Error('no handshake can be begun without a certificate');
+    return this.#certificates;
   }
 
   get idleTimeoutMs(): number {
-    return this.#settings.limits.idleTimeoutMs;
+    return this.#limits.idleTimeoutMs;
   }
 
   get sessionTimeoutMs(): number | undefined {
-    return this.#settings.limits.sessionTimeoutMs;
+    return this.#limits.sessionTimeoutMs;
   }
 
   get isStopping(): boolean {
@@ -77,7 +72,12 @@ export class Listener implements Host {
   }
 
   /** Resolves with the port when it listens. */
-  async open(where: Where): Promise<number> {
+  async open(where: { readonly fd: number } | { readonly port: number; readonly host?: string }): Promise<number> {
+    if (this.#retired) {
+      this.#server = this.#create();
+      this.#retired = false;
+      this.#bound();
+    }
     const listening = once(this.#server, 'listening');
     this.#server.listen(where);
     await listening;
@@ -86,13 +86,17 @@ export class Listener implements Host {
     return typeof address === 'object' && address ? address.port : 0;
   }
 
-  configure(settings: ListenerSettings): void {
-    this.#settings = settings;
+  /** For sessions from now on. */
+  configure(certificates: ServerCertificates, limits: ListenerLimits, proxyNetworks: readonly string[]): void {
+    this.#limits = limits;
+    this.#proxyNetworks = proxyNetworks;
     this.#bound();
+    this.#certificates = certificates;
   }
 
-  /** Takes no more connections; sessions go on. */
+  /** Takes no more connections until it is opened again; sessions go on. */
   retire(): void {
+    this.#retired = true;
     this.#server.close();
   }
 
@@ -127,8 +131,13 @@ export class Listener implements Host {
     if (this.#connections.size === 0) this.#empty();
   }
 
+  #create(): Server {
+    // Half open: a client may end its side behind its last command, and is still answered.
+    return createServer({ allowHalfOpen: true }, (socket) => this.#connected(socket));
+  }
+
   #bound(): void {
-    const { connections } = this.#settings.limits;
+    const { connections } = this.#limits;
     // As many may be beginning as there may be sessions.
     this.#server.maxConnections =
       connections === undefined ? Number.POSITIVE_INFINITY : 2 * connections + REFUSED_AT_ONCE;
@@ -137,8 +146,8 @@ export class Listener implements Host {
   #connected(socket: Socket): void {
     const connection = new Connection(this, socket);
     this.#connections.add(connection);
-    const { implicitTls, proxyNetworks = [] } = this.#settings;
-    const proxied = networkOf(proxyNetworks, connection.clientAddress) !== undefined;
+    const { implicitTls } = this.#options;
+    const proxied = networkOf(this.#proxyNetworks, connection.clientAddress) !== undefined;
     if (implicitTls || proxied) this.#makeRoom(connection);
     connection.begin({ implicitTls, proxied }, () => this.#beginning.delete(connection));
   }
@@ -149,7 +158,7 @@ export class Listener implements Host {
    */
   #makeRoom(connection: Connection): void {
     const [oldest] = this.#beginning;
-    if (oldest && this.#beginning.size >= (this.#settings.limits.connections ?? Number.POSITIVE_INFINITY)) {
+    if (oldest && this.#beginning.size >= (this.#limits.connections ?? Number.POSITIVE_INFINITY)) {
       this.#beginning.delete(oldest);
       oldest.cut();
     }

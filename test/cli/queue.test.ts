@@ -38,6 +38,7 @@ metadata: {name: example-test}
 spec:
   domain: example.test
   relayRefs: [{name: outbound}]
+  dns: {verification: Disabled}
 ---
 apiVersion: chasqui.dev/v1alpha1
 kind: SmtpUser

@@ -38,6 +38,7 @@ spec:
   domain: example.test
   relayRefs: [{name: outbound}]
   spf: {all: Fail}
+  dns: {verification: Disabled}
 ---
 apiVersion: chasqui.dev/v1alpha1
 kind: SmtpUser

@@ -2,21 +2,16 @@
  * A config folder in which every field that an operator of this version writes has a value: what relays of earlier and
  * later versions have to read. It is for the user app.default, whose password is PASSWORD, and signs with both keys.
  */
-import { domainDocument, judgeKeys, keyRecipe, keySlots } from '../../operator/maildomain/dkim-keys.ts';
+import { domainDocument, judgeKeys } from '../../operator/maildomain/dkim-keys.ts';
 import { relayGroup } from '../../operator/smtprelay/relay-group.ts';
 import { userDocument } from '../../operator/smtpuser/user-document.ts';
 import { SELF_SIGNED } from './certificate.ts';
+import { firstKeys } from './dkim-keys.ts';
 import * as manifests from './manifests.ts';
 import { verifierOf } from './receiving.ts';
 
 export async function everyField(password: string): Promise<ReadonlyMap<string, string>> {
   const domain = manifests.domain('example-test');
-  const secrets = await Promise.all(
-    keySlots(domain).map(async (slot) => {
-      const { generate, ...identity } = keyRecipe(domain, slot);
-      return { ...identity, data: await generate() };
-    }),
-  );
   const unsigned = manifests.domain('unsigned-test', {
     domain: 'unsigned.test',
     dkim: { ...domain.spec.dkim, algorithms: [] },
@@ -59,7 +54,7 @@ export async function everyField(password: string): Promise<ReadonlyMap<string, 
     relay,
     certificate,
     namedCertificates: [{ names: ['mail.example.test', '*.example.test'], ...certificate }],
-    domains: [domainDocument(domain, judgeKeys(domain, secrets).ready), domainDocument(unsigned, [])],
+    domains: [domainDocument(domain, judgeKeys(domain, await firstKeys(domain)).ready), domainDocument(unsigned, [])],
     users: [
       userDocument(
         manifests.user('app', {

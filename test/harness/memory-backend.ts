@@ -11,6 +11,7 @@ import {
   SecretConflict,
   type SecretOwner,
 } from '../../operator/backend.ts';
+import type { DnsChecker } from '../../operator/dns/checker.ts';
 import { ownership } from '../../operator/runtime/ownership.ts';
 
 type AnyObject = KindTypes[KindName];
@@ -154,3 +155,6 @@ export class MemoryBackend implements Backend {
     return port;
   }
 }
+
+/** Where nobody looks at DNS. */
+export const NO_DNS: Pick<DnsChecker, 'observe' | 'watch'> = { observe: () => new Map(), watch: () => {} };

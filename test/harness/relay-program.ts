@@ -39,6 +39,7 @@ if (import.meta.main) {
     spoolFolder: given('spool'),
     ordinal: Number(given('ordinal')),
     listenAddress: given('listen-address'),
+    inherit: new Map(),
     adminSocket: given('admin'),
     ...(network !== undefined && {
       adminNetwork: {

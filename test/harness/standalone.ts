@@ -31,7 +31,18 @@ export interface StoredObject {
   readonly status?: {
     readonly conditions?: readonly { type: string; status: string; reason: string; message: string }[];
     readonly replicaStates?: readonly { ordinal: number; state: string; queued?: boolean }[];
+    readonly dnsRecords?: readonly StoredRecord[];
+    readonly dkim?: { readonly keys: readonly { selector: string; algorithm: string; state: string }[] };
   };
+}
+
+/** A record in the status of a MailDomain. */
+export interface StoredRecord {
+  readonly type: string;
+  readonly name: string;
+  readonly value: string;
+  readonly state?: string;
+  readonly observed?: string;
 }
 
 export class Standalone implements AsyncDisposable {
@@ -41,16 +52,19 @@ export class Standalone implements AsyncDisposable {
   /** All lines since the test began, over restarts. */
   readonly lines: LogLine[] = [];
   #child!: ChildProcess;
+  readonly #words: readonly string[];
 
-  private constructor(root: string) {
+  private constructor(root: string, words: readonly string[]) {
     this.root = root;
+    this.#words = words;
     this.manifests = join(root, 'manifests');
     this.state = join(root, 'state');
   }
 
-  static async start(files: Readonly<Record<string, string>>): Promise<Standalone> {
+  /** @param words more of the command line */
+  static async start(files: Readonly<Record<string, string>>, words: readonly string[] = []): Promise<Standalone> {
     const root = await mkdtemp(join(tmpdir(), 'standalone-'));
-    const standalone = new Standalone(root);
+    const standalone = new Standalone(root, words);
     await mkdir(standalone.manifests);
     for (const [name, content] of Object.entries(files)) standalone.write(name, content);
     standalone.run();
@@ -60,6 +74,7 @@ export class Standalone implements AsyncDisposable {
   /** Starts the program, on the state folder as it is. */
   run(): void {
     const words = ['standalone', '-f', this.manifests, '--state', this.state, '--listen-address', '127.0.0.1'];
+    words.push(...this.#words);
     this.#child = spawn(CHASQUI, words, { stdio: ['ignore', 'pipe', 'inherit'] });
     if (!this.#child.stdout) throw new Error('no standard output');
     createInterface({ input: this.#child.stdout }).on('line', (line) => this.lines.push(JSON.parse(line)));

@@ -14,6 +14,7 @@ import { openHost } from '../../operator/backends/host/host.ts';
 import { CONTROLLERS } from '../../operator/controllers.ts';
 import { runControllers } from '../../operator/runtime/run-controllers.ts';
 import { domain, relay, userManifest } from '../harness/local-relay.ts';
+import { NO_DNS } from '../harness/memory-backend.ts';
 import { SmtpClient } from '../harness/smtp-client.ts';
 import { freePorts } from '../harness/standalone.ts';
 
@@ -75,7 +76,7 @@ async function operate(t: TestContext, clock: () => number, text: string) {
     log,
     stop: new AbortController().signal,
   });
-  const controllers = await runControllers(backend, CONTROLLERS, clock, log);
+  const controllers = await runControllers(backend, CONTROLLERS, clock, log, NO_DNS);
   t.after(async () => {
     await controllers.stop();
     rmSync(root, { recursive: true, force: true });

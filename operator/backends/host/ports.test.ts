@@ -27,12 +27,11 @@ function portsOf(t: TestContext, address?: string): Ports {
   return ports;
 }
 
-test('a bound port takes connections of IPv4 and IPv6 once somebody listens on its socket', async (t) => {
+test('a bound port takes connections of IPv4 and IPv6 once somebody listens on its descriptor', async (t) => {
   const ports = portsOf(t);
-  const port = await freePort(t);
-  const bound = ports.bind(port, 'default/a');
-  assert.equal(ports.bind(port, 'default/a'), bound);
-  const server = net.createServer((socket) => socket.end('hello')).listen(bound);
+  const { port, fd } = ports.bind(await freePort(t), 'default/a');
+  assert.deepEqual(ports.bind(port, 'default/a'), { port, fd });
+  const server = net.createServer((socket) => socket.end('hello')).listen({ fd });
   t.after(() => server.close());
   await once(server, 'listening');
   for (const host of ['127.0.0.1', '::1']) {
@@ -43,8 +42,8 @@ test('a bound port takes connections of IPv4 and IPv6 once somebody listens on i
 
 test('a narrowed address is the only one', async (t) => {
   const ports = portsOf(t, '127.0.0.1');
-  const port = await freePort(t);
-  const server = net.createServer().listen(ports.bind(port, 'default/a'));
+  const { port, fd } = ports.bind(await freePort(t), 'default/a');
+  const server = net.createServer().listen({ fd });
   t.after(() => server.close());
   await once(server, 'listening');
   assert.equal((server.address() as AddressInfo).address, '127.0.0.1');

@@ -1,0 +1,54 @@
+/** Conditions of a MailDomain: what holds of its keys, its SPF, and its place in the config of relays. */
+
+import type { MailDomain } from '../../crds/maildomain.ts';
+import { keyOf } from '../../crds/resource.ts';
+import type { SmtpRelay } from '../../crds/smtprelay.ts';
+import { dkimName } from '../dns/records.ts';
+import { secretConflict } from '../runtime/apply-plan.ts';
+import type { Judgement } from '../runtime/conditions.ts';
+import type { KeySlot } from './dkim-keys.ts';
+import type { LivingKey } from './rotation.ts';
+
+export interface KeyStates {
+  readonly living: readonly LivingKey[];
+  readonly making: readonly KeySlot[];
+  readonly conflicts: readonly KeySlot[];
+  readonly damaged: readonly KeySlot[];
+}
+
+export function dkimReady(domain: MailDomain, accepted: Judgement, keys: KeyStates): Judgement {
+  const type = 'DkimReady';
+  const not = (reason: string, message: string): Judgement => ({ type, status: 'False', reason, message });
+  const secrets = (slots: readonly KeySlot[]): string[] =>
+    slots.map(({ secretName }) => `${domain.metadata.namespace}/${secretName}`);
+  if (domain.spec.dkim.algorithms.length === 0) {
+    return { type, status: 'True', reason: 'NotSigned', message: 'spec.dkim.algorithms is empty: mail is not signed.' };
+  }
+  if (keys.conflicts.length > 0) return secretConflict(type, secrets(keys.conflicts));
+  if (keys.damaged.length > 0) {
+    const names = secrets(keys.damaged).join(', ');
+    return not('KeyDamaged', `Secret ${names} holds no usable key: restore it, or delete it to have a new key made.`);
+  }
+  if (accepted.status !== 'True' && keys.living.length === 0) {
+    return not('NotAccepted', 'Keys are made once the domain is accepted.');
+  }
+  const active = keys.living.filter(({ state }) => state === 'Active');
+  const waiting = keys.living.filter(({ state }) => state === 'Publishing').map(({ selector }) => selector);
+  if (active.length > 0) {
+    const also = waiting.length > 0 ? `; ${waiting.join(', ')} will be once published` : '';
+    const signs = `Mail is signed with ${active.map(({ selector }) => selector).join(', ')}${also}.`;
+    return { type, status: 'True', reason: 'KeysReady', message: signs };
+  }
+  if (waiting.length === 0) return not('KeysMissing', 'The keys are being made.');
+  const names = waiting.map((selector) => `TXT ${dkimName(selector, domain.spec.domain)}`).join(' and ');
+  return not('WaitingForDns', `Publish ${names}: until all name servers have one, mail is refused with 451 4.7.5.`);
+}
+
+/** Only told where it is so: with no sender known, an SPF record would forbid all mail. */
+export function spfIncomplete(domain: MailDomain, relays: readonly SmtpRelay[]): Judgement[] {
+  const known = domain.spec.spf.include.length + relays.flatMap(({ spec }) => spec.egress.addresses).length;
+  if (known > 0) return [];
+  const names = relays.map(keyOf).join(', ');
+  const message = `No SPF record is proposed: set spec.egress.addresses of the SmtpRelay${names && ` ${names}`}, or spec.spf.include of this MailDomain.`;
+  return [{ type: 'SpfIncomplete', status: 'True', reason: 'NoSenderKnown', message }];
+}
