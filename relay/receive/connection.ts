@@ -225,10 +225,8 @@ export class Connection implements Channel {
     // A proxy's header has stopped the flow.
     this.#socket.resume();
     this.#socket.on('end', () => {
-      // What is complete is still answered; a message that is not is the client's to send again (RFC 5321 3.8).
       this.#isHalfClosed = true;
-      if (this.#input.isInContent) this.cut();
-      else if (!this.#input.isBusy) this.quit();
+      if (!this.#input.isBusy) this.#endOfInput();
     });
   }
 
@@ -241,8 +239,17 @@ export class Connection implements Channel {
 
   #goOn(): void {
     this.#patience.renew(performance.now());
-    if (this.#isHalfClosed) this.quit();
+    if (this.#isHalfClosed) this.#endOfInput();
     else if (this.#socket.isPaused()) this.#socket.resume();
+  }
+
+  /**
+   * All that the client sent has been dealt with. What is complete was answered; a message without its final dot is the
+   * client's to send again (RFC 5321 3.8). While the input is busy the dot may be in what waits.
+   */
+  #endOfInput(): void {
+    if (this.#input.isInContent) this.cut();
+    else this.quit();
   }
 
   #handshake(done: () => void): void {

@@ -1,6 +1,7 @@
 /** Messages on their way to the spool, and what becomes of those that do not arrive there. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
@@ -107,6 +108,47 @@ test('a fault of ours is told as 451 and logged, and the session goes on', async
   assert.match(await client.content(`${HEADER}x\r\n`), /^250 /);
 });
 
+/** So many turns of the event loop: in one of them the relay sees all that has been sent to it. */
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 500; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+for (const [what, ending, kept] of [
+  ['right behind the final dot is answered, however long the disk takes', '\r\n.\r\n', true],
+  ['before the final dot leaves nothing', '\r\n', false],
+] as const) {
+  test(`a client that ends its side ${what}`, async () => {
+    const { promise: written, resolve: release } = Promise.withResolvers<void>();
+    const slow = (intake: Intake): Partial<Intake> => ({
+      write: (chunk) => Promise.resolve(intake.write(chunk)).then(() => written),
+    });
+    await using relay = await Receiving.start(undefined, withIntake(slow));
+    await using client = await relay.session('local');
+    await client.play(BEGUN);
+    client.socket.end(`${HEADER}${'x'.repeat(998)}${ending}`);
+    await once(client.socket, 'finish');
+    await turns();
+    release();
+    assert.match(await client.ended(), kept ? /^250 2\.6\.0 queued as \w+\r\n$/ : /^$/);
+    if (kept) assert.equal(relay.accepted.length, 1);
+    else await nothingIsKept(relay);
+  });
+}
+
+for (const fault of ['observer', 'onAccepted'] as const) {
+  test(`a fault after the commit (${fault}) is told to the operator; the client is told 250, and sends it once`, async () => {
+    await using relay = await Receiving.start();
+    relay.fault = fault;
+    await using client = await relay.session('local');
+    await client.play(BEGUN);
+    assert.match(await client.content(`${HEADER}x\r\n`), /^250 2\.6\.0 queued as /);
+    assert.match(relay.log.join(), /error a message was taken, and a step behind that failed.*a bug/);
+    assert.equal((await relay.spool.stats()).messages, 1);
+    // The other step is done all the same.
+    assert.deepEqual([relay.messageEvents.length, relay.accepted.length], fault === 'observer' ? [0, 1] : [1, 0]);
+  });
+}
+
 for (const [what, bytes] of [
   ['a small', 1_000],
   ['a large', 1_000_000],
@@ -125,7 +167,7 @@ for (const [what, bytes] of [
   });
 }
 
-test('a client that leaves before the last of its message is written leaves nothing, and it is no error', async () => {
+test('a client that resets its connection before the last of its message is written leaves nothing, and it is no error', async () => {
   const { promise: written, resolve: write } = Promise.withResolvers<void>();
   let writing = false;
   let aborted = false;
@@ -146,7 +188,8 @@ test('a client that leaves before the last of its message is written leaves noth
   await client.play(BEGUN);
   client.send(`${HEADER}x\r\n.\r\n`);
   await until(() => writing);
-  client.drop();
+  // One that only ends its side may wait for the answer.
+  client.socket.resetAndDestroy();
   await until(() => aborted);
   write();
   await new Promise((turn) => setImmediate(turn));

@@ -62,21 +62,34 @@ export class IncomingMessage {
       return content;
     }
     const { observer, quotas, onAccepted } = this.#options;
+    const { queueId } = this.#intake;
     const recipients = [...this.#transaction.recipients];
     const envelope = this.#envelope(content);
     const user = this.#session.user === undefined ? undefined : this.#session.config.users.get(this.#session.user);
     const usage = user && quotas.usage(user, recipients.length);
+    let accepted: Accepted;
     try {
-      const accepted = await this.#intake.commit(envelope, this.#deliveries(recipients), usage);
-      if (usage) quotas.count(usage);
-      observer.message({ event: 'received', queueId: accepted.queueId, envelope, recipients });
-      onAccepted(accepted);
-      return accepted;
+      accepted = await this.#intake.commit(envelope, this.#deliveries(recipients), usage);
     } catch (error) {
       const unavailable = error instanceof SpoolUnavailable;
       const problem = unavailable ? error.message : String(error);
-      observer.log('error', 'a message was not taken', { queueId: this.#intake.queueId, problem });
+      observer.log('error', 'a message was not taken', { queueId, problem });
       return unavailable ? spoolRejection(error) : INTERNAL_ERROR;
+    }
+    this.#afterCommit(() => usage && quotas.count(usage));
+    this.#afterCommit(() => observer.message({ event: 'received', queueId, envelope, recipients }));
+    this.#afterCommit(() => onAccepted(accepted));
+    return accepted;
+  }
+
+  /** The message is ours whatever fails now: a client that is told so sends it again, and it would arrive twice. */
+  #afterCommit(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      const problem = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      const { queueId } = this.#intake;
+      this.#options.observer.log('error', 'a message was taken, and a step behind that failed', { queueId, problem });
     }
   }
 

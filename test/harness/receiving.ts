@@ -101,6 +101,8 @@ export class Receiving implements AsyncDisposable {
   readonly delaysMs: number[] = [];
   /** The time, once a test sets it. */
   nowMs: number | undefined;
+  /** What fails, once a test sets it. */
+  fault: 'observer' | 'onAccepted' | undefined;
   readonly #folder: string;
   readonly #spool: Spool;
   readonly #receiver: Receiver;
@@ -124,14 +126,20 @@ export class Receiving implements AsyncDisposable {
       config: source,
       spool: { open: () => wrapped.open(), health: () => spool.health() },
       observer: {
-        message: (event) => this.messageEvents.push(event),
+        message: (event) => {
+          this.#failAt('observer');
+          this.messageEvents.push(event);
+        },
         session: (event) => this.sessionEvents.push(event),
         log: (level, message, fields) => this.log.push(`${level} ${message} ${JSON.stringify(fields)}`),
       },
       quotas: new Quotas([], 0, () => this.nowMs ?? Date.now()),
       router: createRouter(source),
       nullMx: async (name) => name === 'null-mx.test',
-      onAccepted: (message) => this.accepted.push(message),
+      onAccepted: (message) => {
+        this.#failAt('onAccepted');
+        this.accepted.push(message);
+      },
       now: () => this.nowMs ?? Date.now(),
       delay: async (ms) => {
         this.delaysMs.push(ms);
@@ -206,6 +214,10 @@ export class Receiving implements AsyncDisposable {
     return this.sessionEvents.flatMap((event) =>
       event.event === 'rejected' ? [`${event.stage} ${event.reason} ${event.reply.slice(0, 10).trim()}`] : [],
     );
+  }
+
+  #failAt(step: 'observer' | 'onAccepted'): void {
+    if (this.fault === step) throw new TypeError('a bug');
   }
 
   async stop(graceMs = 5_000): Promise<void> {
