@@ -5,6 +5,8 @@ import type { Rejection } from './policy.ts';
 export interface Channel {
   /** IPv4-mapped addresses as IPv4. */
   readonly clientAddress: string;
+  /** The address is the client's; false: a proxy's that does not say for whom it connects. */
+  readonly isClientKnown: boolean;
   readonly secure: boolean;
   /** TLS version and cipher. */
   readonly tls: string | undefined;

@@ -44,6 +44,7 @@ export class Connection implements Channel {
   readonly #patience: Patience;
   readonly #outgoing: Outgoing;
   #clientAddress: string;
+  #isClientKnown = true;
   readonly #conversation: Conversation;
   #socket: Socket;
   #input: Input;
@@ -78,6 +79,10 @@ export class Connection implements Channel {
 
   get clientAddress(): string {
     return this.#clientAddress;
+  }
+
+  get isClientKnown(): boolean {
+    return this.#isClientKnown;
   }
 
   get secure(): boolean {
@@ -129,7 +134,9 @@ export class Connection implements Channel {
         this.cut();
         return;
       }
-      this.#clientAddress = header.client ?? this.#clientAddress;
+      // proxy-protocol.txt 2.1, 2.2: otherwise those of the connection count.
+      if (typeof header.client === 'object') this.#clientAddress = header.client.address;
+      this.#isClientKnown = header.client !== 'unknown';
       start();
     });
   }

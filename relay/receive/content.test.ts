@@ -44,6 +44,7 @@ const CONFIG: RelayConfig = {
 const SESSION: SessionFacts = {
   listener: { name: 'submission', protocol: 'Submission', port: 587, tls: 'Required', exemptNetworks: [] },
   clientAddress: '127.0.0.1',
+  isClientKnown: true,
   helo: 'client.test',
   extended: true,
   secure: true,

@@ -423,17 +423,18 @@ export class Dialogue implements Conversation {
   #session(): SessionFacts {
     const { config, listener: name } = this.#options;
     const current = config.current();
-    const { clientAddress, secure, tls } = this.#channel;
+    const { clientAddress, isClientKnown, secure, tls } = this.#channel;
     const leaving = this.#leaving(current.replicas);
     if (this.#facts?.config === current && this.#facts.leaving === leaving) return this.#facts;
     // A listener that is gone from the config goes on as it was, until the process is replaced.
     const listener = current.settings.listeners.find((candidate) => candidate.name === name) ?? this.#listener;
     if (listener === undefined) throw new Error(`listener ${name} is not in the config`);
     this.#listener = listener;
-    const network = exemptingNetwork(listener, clientAddress);
+    const network = isClientKnown ? exemptingNetwork(listener, clientAddress) : undefined;
     this.#facts = {
       listener,
       clientAddress,
+      isClientKnown,
       helo: this.#helo,
       extended: this.#extended,
       secure,

@@ -137,9 +137,9 @@ function userIsNotSuspended({ user, config }: SessionFacts): Verdict {
 }
 
 /** A password that was stolen is of no use elsewhere. */
-function userIsInItsNetworks({ user, config, clientAddress }: SessionFacts): Verdict {
+function userIsInItsNetworks({ user, config, clientAddress, isClientKnown }: SessionFacts): Verdict {
   const networks = user === undefined ? undefined : config.users.get(user)?.allowedNetworks;
-  if (networks === undefined || networkOf(networks, clientAddress) !== undefined) return undefined;
+  if (networks === undefined || (isClientKnown && networkOf(networks, clientAddress) !== undefined)) return undefined;
   return reject(550, '5.7.1', 'network_not_allowed', `this user may not send from ${clientAddress}`);
 }
 

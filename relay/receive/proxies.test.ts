@@ -111,10 +111,41 @@ for (const [what, header] of [
   });
 }
 
-test('a proxy that speaks for itself has its own address', async () => {
+test('a proxy that speaks for itself, such as for a health check, has its own address and what that may do', async () => {
   assert.match(await heard('local', PROXY, LOCAL, MAIL), /250 2\.6\.0 /);
   assert.match(relay.content(), /\(\[127\.0\.0\.9\]\)/);
-  assert.match(await heard('local', PROXY, 'PROXY UNKNOWN\r\n', 'QUIT\r\n'), /^220 .*221 /s);
+});
+
+for (const [what, header] of [
+  ['v1 UNKNOWN', 'PROXY UNKNOWN\r\n'],
+  ['v2 UNSPEC', Buffer.from('0d0a0d0a000d0a515549540a21000000', 'hex')],
+] as const) {
+  test(`whom a proxy connects for without an address (${what}) is served, and exempt from nothing`, async () => {
+    assert.match(await heard('local', PROXY, header, 'EHLO c\r\nQUIT\r\n'), /^220 .*\r\n250 .*221 /s);
+    const text = await heard('local', PROXY, header, MAIL);
+    assert.match(text, /\r\n530 5\.7\.0 /);
+    assert.doesNotMatch(text, /250 2\.[156]\.0 /);
+  });
+}
+
+test('a user who may send from some networks may not by a proxy that does not say from where', async () => {
+  const users = new Map([...CONFIG.users].map(([name, user]) => [name, { ...user, allowedNetworks: [`${PROXY}/32`] }]));
+  await using narrow = await Receiving.start({ ...CONFIG, users, settings: settings() });
+  const answers = async (header: string | Buffer): Promise<string> => {
+    const socket = await opened(narrow, 'submissions', PROXY);
+    socket.write(header);
+    const secure = connectTls({ socket, rejectUnauthorized: false });
+    await once(secure, 'secureConnect');
+    let text = '';
+    secure.on('data', (chunk: Buffer) => {
+      text += chunk.toString();
+    });
+    secure.write(`EHLO c\r\nAUTH PLAIN ${base64(`\0app.default\0${PASSWORD}`)}\r\n${MAIL}`);
+    await closed(secure);
+    return text;
+  };
+  assert.match(await answers(LOCAL), /250 2\.6\.0 /);
+  assert.match(await answers('PROXY UNKNOWN\r\n'), /550 5\.7\.1 /);
 });
 
 test('a peer that is no proxy needs no header', async () => {

@@ -13,22 +13,22 @@ const V4_BLOCK = 'c0000201 c6336401 d431 024b';
 const V6_BLOCK = '20010db8000000000000000000000001 20010db8000000000000000000000002 d431 024b';
 const TLVS = '03 0004 12345678 04 0001 00';
 
-const HEADERS: readonly (readonly [what: string, header: Buffer, client: string | undefined])[] = [
+const HEADERS: readonly (readonly [what: string, header: Buffer, client: string])[] = [
   ['v1 of IPv4', Buffer.from('PROXY TCP4 192.0.2.1 198.51.100.1 54321 587\r\n'), '192.0.2.1'],
   ['v1 of IPv6', Buffer.from('PROXY TCP6 2001:DB8:0::1 2001:db8::2 54321 587\r\n'), '2001:db8::1'],
   ['v1 of IPv4 in IPv6', Buffer.from('PROXY TCP6 ::ffff:192.0.2.1 ::ffff:198.51.100.1 1 587\r\n'), '192.0.2.1'],
   ['v1 of port 0', Buffer.from('PROXY TCP4 192.0.2.1 198.51.100.1 0 65535\r\n'), '192.0.2.1'],
-  ['v1 of nobody known', Buffer.from('PROXY UNKNOWN\r\n'), undefined],
-  ['v1 of nobody known, with more', Buffer.from('PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n'), undefined],
-  ['v1 as long as it may be', Buffer.from(`PROXY UNKNOWN ${'x'.repeat(91)}\r\n`), undefined],
+  ['v1 of nobody known', Buffer.from('PROXY UNKNOWN\r\n'), 'unknown'],
+  ['v1 of nobody known, with more', Buffer.from('PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n'), 'unknown'],
+  ['v1 as long as it may be', Buffer.from(`PROXY UNKNOWN ${'x'.repeat(91)}\r\n`), 'unknown'],
   ['v2 of IPv4', v2('21', '11', V4_BLOCK), '192.0.2.1'],
   ['v2 of IPv6', v2('21', '21', V6_BLOCK), '2001:db8::1'],
   ['v2 of IPv4 in IPv6', v2('21', '21', `${'0'.repeat(20)}ffffc0000201 ${'0'.repeat(32)} 0001 0002`), '192.0.2.1'],
   ['v2 with TLVs', v2('21', '11', V4_BLOCK, TLVS), '192.0.2.1'],
-  ['v2 of a Unix socket', v2('21', '31', '61'.repeat(216)), undefined],
-  ['v2 of an unspecified family', v2('21', '00', TLVS), undefined],
-  ['v2 of the proxy itself', v2('20', '00', ''), undefined],
-  ['v2 of the proxy itself, with addresses that count for nothing', v2('20', '11', V4_BLOCK), undefined],
+  ['v2 of a Unix socket', v2('21', '31', '61'.repeat(216)), 'unknown'],
+  ['v2 of an unspecified family', v2('21', '00', TLVS), 'unknown'],
+  ['v2 of the proxy itself', v2('20', '00', ''), 'self'],
+  ['v2 of the proxy itself, with addresses that count for nothing', v2('20', '11', V4_BLOCK), 'self'],
   ['v2 as long as it may be', v2('21', '11', V4_BLOCK, '00'.repeat(4_084)), '192.0.2.1'],
 ];
 
@@ -64,8 +64,12 @@ for (const [what, header, client] of HEADERS) {
     for (let bytes = 0; bytes < header.length; bytes += 1) {
       assert.equal(parseProxyHeader(header.subarray(0, bytes)), 'incomplete', `the first ${bytes} bytes`);
     }
-    assert.deepEqual(parseProxyHeader(header), { client, bytes: header.length });
-    assert.deepEqual(parseProxyHeader(Buffer.concat([header, AFTER])), { client, bytes: header.length });
+    const read = {
+      client: client === 'self' || client === 'unknown' ? client : { address: client },
+      bytes: header.length,
+    };
+    assert.deepEqual(parseProxyHeader(header), read);
+    assert.deepEqual(parseProxyHeader(Buffer.concat([header, AFTER])), read);
   });
 }
 

@@ -3,8 +3,11 @@ import { isIPv4, isIPv6, type Socket, SocketAddress } from 'node:net';
 import { plainAddress } from './networks.ts';
 
 export interface ProxyHeader {
-  /** Plain (networks.ts); undefined where the proxy speaks for itself (LOCAL), or of no internet address (UNKNOWN). */
-  readonly client: string | undefined;
+  /**
+   * Plain (networks.ts). self: the proxy speaks for itself (LOCAL), such as for a health check. unknown: for somebody of
+   * whom it tells no internet address (UNKNOWN, UNSPEC, Unix sockets).
+   */
+  readonly client: { readonly address: string } | 'self' | 'unknown';
   /** What follows is the client's. */
   readonly bytes: number;
 }
@@ -51,10 +54,10 @@ function parseV1(bytes: Buffer): ProxyHeader | 'incomplete' | 'malformed' {
   const header = { bytes: lf + 1 };
   const [, protocol = '', source = '', destination = '', ...ports] = bytes.toString('latin1', 0, lf - 1).split(' ');
   // Whatever else stands there is to be ignored.
-  if (protocol === 'UNKNOWN') return { ...header, client: undefined };
+  if (protocol === 'UNKNOWN') return { ...header, client: 'unknown' };
   const isAddress = protocol === 'TCP4' ? isIPv4 : protocol === 'TCP6' ? isPlainIPv6 : undefined;
   if (!isAddress?.(source) || !isAddress(destination) || ports.length !== 2 || !ports.every(isPort)) return 'malformed';
-  return { ...header, client: canonical(source) };
+  return { ...header, client: { address: canonical(source) } };
 }
 
 function parseV2(bytes: Buffer): ProxyHeader | 'incomplete' | 'malformed' {
@@ -64,11 +67,12 @@ function parseV2(bytes: Buffer): ProxyHeader | 'incomplete' | 'malformed' {
   if (version !== 2 || command > 1 || length > V2_LONGEST) return 'malformed';
   const header = { bytes: V2_FIXED + length };
   // LOCAL: a health check of the proxy's own. Its addresses are to be ignored, whatever their family.
-  if (command === 0) return bytes.length < header.bytes ? 'incomplete' : { ...header, client: undefined };
+  if (command === 0) return bytes.length < header.bytes ? 'incomplete' : { ...header, client: 'self' };
   const family = FAMILIES.get(bytes.readUInt8(13));
   if (family === undefined || length < family.block) return 'malformed';
   if (bytes.length < header.bytes) return 'incomplete';
-  return { ...header, client: addressAt(bytes.subarray(V2_FIXED, V2_FIXED + family.address)) };
+  const address = addressAt(bytes.subarray(V2_FIXED, V2_FIXED + family.address));
+  return { ...header, client: address === undefined ? 'unknown' : { address } };
 }
 
 function addressAt(bytes: Buffer): string | undefined {

@@ -6,6 +6,8 @@ export interface SessionFacts {
   readonly listener: ListenerSettings;
   /** An IPv4-mapped address stands here as IPv4. */
   readonly clientAddress: string;
+  /** false: it is a proxy's, and whom that speaks for is unknown. Then it gives nobody any right. */
+  readonly isClientKnown: boolean;
   /** What the client called itself in HELO or EHLO; '' before it did. */
   readonly helo: string;
   /** EHLO, not HELO. */
