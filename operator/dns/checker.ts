@@ -58,7 +58,7 @@ export class DnsChecker {
   readonly #listeners: ((id: string) => void)[] = [];
   #looking = 0;
   #timer: NodeJS.Timeout | undefined;
-  #stopped = false;
+  readonly #stop = new AbortController();
 
   constructor(options: CheckerOptions) {
     this.#options = options;
@@ -92,13 +92,13 @@ export class DnsChecker {
   }
 
   stop(): void {
-    this.#stopped = true;
+    this.#stop.abort();
     clearTimeout(this.#timer);
     this.#entries.clear();
   }
 
   #dispatch(): void {
-    if (this.#stopped) return;
+    if (this.#stop.signal.aborted) return;
     clearTimeout(this.#timer);
     const nowMs = this.#options.monotonicMs();
     const waiting = [...this.#entries].flatMap(([id, entry]) =>
@@ -122,15 +122,15 @@ export class DnsChecker {
   async #look(id: string, entry: Entry): Promise<void> {
     const looks = await Promise.all(entry.wanted.map((wanted) => this.#lookAt(wanted)));
     this.#looking -= 1;
-    if (!this.#stopped && this.#entries.get(id) === entry) this.#note(id, entry, looks);
+    if (!this.#stop.signal.aborted && this.#entries.get(id) === entry) this.#note(id, entry, looks);
     this.#dispatch();
   }
 
   async #lookAt(wanted: WantedRecord): Promise<Look> {
     const ended = new AbortController();
-    const late = sleep(this.#options.lookMs ?? LOOK_MS, undefined, { signal: ended.signal }).then(
-      (): Look => ({ state: 'Unknown', observed: 'no answer in time' }),
-    );
+    const late = sleep(this.#options.lookMs ?? LOOK_MS, undefined, {
+      signal: AbortSignal.any([ended.signal, this.#stop.signal]),
+    }).then((): Look => ({ state: 'Unknown', observed: 'no answer in time' }));
     late.catch(() => {}); // it is ended by us
     try {
       return await Promise.race([this.#options.verify(wanted), late]);

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { createPublicKey } from 'node:crypto';
 import { before, describe, it } from 'node:test';
 import type { MailDomain } from '../../crds/maildomain.ts';
-import { firstKeys } from '../../test/harness/dkim-keys.ts';
+import { firstKeys, makeKey } from '../../test/harness/dkim-keys.ts';
 import { domain, relay } from '../../test/harness/manifests.ts';
 import type { Secret } from '../backend.ts';
 import { type ObservedDomain, planDomain } from './controller.ts';
-import { domainDocument, judgeKeys, type StoredKey, slotOf } from './dkim-keys.ts';
+import { domainDocument, judgeKeys, keySlot, type StoredKey, slotOf } from './dkim-keys.ts';
 import { domainHolders } from './policies.ts';
 
 const created = '2026-03-01T12:00:00Z';
@@ -155,5 +155,172 @@ describe('the plan of a MailDomain', () => {
   it('tells relays to hold its mail while it has no key, and to send it unsigned only where that is asked for', () => {
     assert.deepEqual(domainDocument(object, []).dkim, { sign: true, keys: [] });
     assert.deepEqual(domainDocument(unsigned, []).dkim, { sign: false, keys: [] });
+  });
+});
+
+describe('what DNS has', () => {
+  const verified = (verification: 'Required' | 'Observe'): MailDomain =>
+    domain('example', { dns: { ...domain('example').spec.dns, verification } });
+  const object = verified('Required');
+  let keys: Secret[];
+  before(async () => {
+    keys = await made(object);
+  });
+
+  type Seen = ObservedDomain['looks'] extends ReadonlyMap<string, infer Each> ? Each : never;
+  const OWN = /_domainkey|^TXT example|_dmarc/;
+  /** Records by type and name, as the plan without any look tells them, with what DNS has. */
+  function looks(given: MailDomain, seen: (record: string) => Seen | undefined): ObservedDomain['looks'] {
+    const records = planDomain(observed(given, keys), clock).status?.dnsRecords ?? [];
+    return new Map(
+      records.flatMap(({ type, name, value }) => {
+        const state = seen(`${type} ${name}`);
+        return state ? [[`${type} ${name} ${value}`, state] as const] : [];
+      }),
+    );
+  }
+  const planOf = (given: MailDomain, seen: (record: string) => Seen | undefined) =>
+    planDomain({ ...observed(given, keys), looks: looks(given, seen) }, clock);
+  const conditionOf = (plan: ReturnType<typeof planDomain>, type: string) =>
+    plan.status?.conditions?.find((condition) => condition.type === type);
+  const keyStates = (plan: ReturnType<typeof planDomain>) =>
+    plan.status?.dkim?.keys.map(({ selector, state }) => `${selector} ${state}`).join(', ');
+  const ALL = (): Seen => ({ state: 'Published' });
+
+  it('is not known at first, and no key signs', () => {
+    const plan = planOf(object, () => undefined);
+    assert.equal(keyStates(plan), 'chasqui-r1 Publishing, chasqui-e1 Publishing');
+    assert.equal(conditionOf(plan, 'DnsVerified')?.status, 'Unknown');
+    assert.equal(conditionOf(plan, 'DkimReady')?.reason, 'WaitingForDns');
+    assert.equal(plan.status?.dnsRecords?.[0]?.state, undefined);
+  });
+
+  it('lets the keys sign once it has them', () => {
+    const plan = planOf(object, ALL);
+    assert.equal(keyStates(plan), 'chasqui-r1 Active, chasqui-e1 Active');
+    assert.deepEqual(
+      [conditionOf(plan, 'DnsVerified')?.status, conditionOf(plan, 'DkimReady')?.status],
+      ['True', 'True'],
+    );
+    assert.deepEqual(
+      plan.events?.map(({ reason }) => reason),
+      ['DkimKeyActive', 'DkimKeyActive'],
+    );
+  });
+
+  it('says in full what is wrong, and what is missing', () => {
+    const plan = planOf(object, (record) => {
+      if (record.startsWith('TXT _dmarc')) return { state: 'Missing' };
+      return record === 'TXT example.test' ? { state: 'Wrong', observed: 'v=spf1 -all' } : ALL();
+    });
+    const { status, reason, message } = conditionOf(plan, 'DnsVerified') ?? {};
+    assert.deepEqual([status, reason], ['False', 'RecordsWrong']);
+    assert.equal(
+      message,
+      'TXT example.test is wrong: v=spf1 -all; TXT _dmarc.example.test is missing. status.dnsRecords tells what to publish.',
+    );
+    assert.equal(conditionOf(plan, 'Ready')?.reason, 'RecordsWrong');
+  });
+
+  it('keeps a domain from Ready where it is required, and only there', () => {
+    const none = (): Seen => ({ state: 'Missing' });
+    assert.equal(conditionOf(planOf(object, none), 'Ready')?.reason, 'WaitingForDns');
+    const plan = planOf(verified('Observe'), none);
+    assert.equal(keyStates(plan), 'chasqui-r1 Active, chasqui-e1 Active');
+    assert.equal(conditionOf(plan, 'DnsVerified')?.reason, 'RecordsMissing');
+    assert.equal(conditionOf(plan, 'Ready')?.reason, 'NoReadyReplica');
+  });
+
+  it('is told of the host names of relays, and does not count: they are of another zone', () => {
+    const plan = planOf(object, (record) => (OWN.test(record) ? ALL() : { state: 'Missing' }));
+    const { status, message = '' } = conditionOf(plan, 'DnsVerified') ?? {};
+    assert.equal(status, 'True');
+    assert.match(message, /A relay\.example\.test is missing, TXT relay\.example\.test is missing, PTR 10\.2\.0/);
+    assert.equal(plan.status?.dnsRecords?.find(({ type }) => type === 'PTR')?.state, 'Missing');
+  });
+
+  const settled = (): MailDomain => ({ ...object, status: planOf(object, ALL).status ?? {} });
+
+  it('is kept over a restart, and nothing is written then', () => {
+    const before = settled();
+    const plan = planOf(before, () => undefined);
+    assert.deepEqual(plan.status, before.status);
+    assert.deepEqual(plan.events, []);
+  });
+
+  it('is kept while it does not answer, and the keys go on signing', () => {
+    const before = settled();
+    const plan = planOf(before, () => ({ problem: 'SERVFAIL' }));
+    assert.deepEqual(plan.status, before.status);
+  });
+
+  it('stops no key by losing it, and says so', () => {
+    const before = settled();
+    const plan = planOf(before, (record) => (record.includes('-r1.') ? { state: 'Missing' } : ALL()));
+    assert.equal(keyStates(plan), 'chasqui-r1 Active, chasqui-e1 Active');
+    assert.equal(conditionOf(plan, 'DnsVerified')?.reason, 'RecordsMissing');
+    assert.deepEqual(
+      plan.events?.map(({ type, reason }) => `${type} ${reason}`),
+      ['Warning DnsRecordMissing'],
+    );
+  });
+
+  it('of a key that was deleted by hand and made anew counts for the new one alone', async () => {
+    const before = settled();
+    const anew = await makeKey(before, keySlot(before, 'RSA2048', 1), clock() + 60_000);
+    const input = observed(before, [anew.secret, ...keys.slice(1)]);
+    const plan = planDomain(input, clock);
+    assert.equal(keyStates(plan), 'chasqui-r1 Publishing, chasqui-e1 Active');
+  });
+});
+
+describe('a rotation', () => {
+  const object = domain('example', {}, { annotations: { 'chasqui.dev/rotate-dkim': 'today' } });
+  const HOUR_MS = 3_600_000;
+  let keys: Secret[];
+  before(async () => {
+    keys = await made(domain('example'));
+  });
+  const active: MailDomain['status'] = {
+    dkim: {
+      keys: (['RSA2048', 'Ed25519'] as const).map((algorithm) => ({
+        selector: algorithm === 'RSA2048' ? 'chasqui-r1' : 'chasqui-e1',
+        algorithm,
+        state: 'Active',
+        created,
+        activated: created,
+      })),
+    },
+  };
+
+  it('makes the next keys, which say what asked for them, while the others go on signing', () => {
+    const plan = planDomain(observed({ ...object, status: active }, keys), clock);
+    assert.deepEqual(
+      plan.create?.map(({ name, annotations }) => [name, annotations.request]),
+      [
+        ['example-dkim-chasqui-r2', 'today'],
+        ['example-dkim-chasqui-e2', 'today'],
+      ],
+    );
+    assert.deepEqual(plan.status?.dkim, active?.dkim);
+  });
+
+  it('keeps a retired key published for a day longer than the relay keeps mail, however short it is wished', () => {
+    const retired: MailDomain['status'] = {
+      dkim: { keys: (active?.dkim?.keys ?? []).map((key) => ({ ...key, state: 'Retiring', retired: created })) },
+    };
+    const spec = { ...object.spec.dkim, algorithms: [], rotation: { publishFor: '1h', retireAfter: '1h' } };
+    const unsigned = { ...domain('example', { dkim: spec }), status: retired };
+    const after = (hours: number) => planDomain(observed(unsigned, keys), () => clock() + hours * HOUR_MS);
+    assert.deepEqual(after(143).delete, []);
+    assert.equal(after(143).status?.dkim?.keys[0]?.removedAfter, '2026-03-07T12:00:00Z');
+    assert.equal(after(143).againMs, HOUR_MS);
+    assert.ok(after(143).status?.dnsRecords?.some(({ name }) => name.startsWith('chasqui-r1.')));
+    assert.deepEqual(after(144).delete, [
+      { namespace: 'default', name: 'example-dkim-chasqui-r1' },
+      { namespace: 'default', name: 'example-dkim-chasqui-e1' },
+    ]);
+    assert.equal(after(144).status?.dkim?.keys.length, 0);
+    assert.ok(!after(144).status?.dnsRecords?.some(({ name }) => name.includes('_domainkey')));
   });
 });
