@@ -124,6 +124,20 @@ export const CEL_RULES: Readonly<Record<KindName, CelRules>> = {
         says: `self + ' is neither a host name nor an IP address'`,
       },
     ],
+    destinationsMatchServers: [
+      {
+        at: 'delivery.destinations[].match',
+        rule: 'size(self.domains) + size(self.mx) > 0',
+        says: text('must name domains or mx: it is for no server else'),
+      },
+    ],
+    destinationsSayALimit: [
+      {
+        at: 'delivery.destinations[]',
+        rule: 'has(self.maxConnections) || has(self.messagesPerConnection) || has(self.messagesPerMinute)',
+        says: text('must say maxConnections, messagesPerConnection or messagesPerMinute: it limits nothing else'),
+      },
+    ],
     certificateHasOneSource: [
       { at: 'tls.certificate', rule: 'has(self.ownCA)', says: text('must name one source: ownCA: {}') },
     ],

@@ -112,6 +112,24 @@ const smarthostsAreHosts: Rule<RelaySpec> = ({ delivery }) =>
     ),
   );
 
+const destinationsMatchServers: Rule<RelaySpec> = ({ delivery }) =>
+  delivery.destinations.flatMap(({ match }, index) =>
+    when(
+      match.domains.length + match.mx.length === 0,
+      `.delivery.destinations[${index}].match`,
+      'must name domains or mx: it is for no server else',
+    ),
+  );
+
+const destinationsSayALimit: Rule<RelaySpec> = ({ delivery }) =>
+  delivery.destinations.flatMap(({ maxConnections, messagesPerConnection, messagesPerMinute }, index) =>
+    when(
+      maxConnections === undefined && messagesPerConnection === undefined && messagesPerMinute === undefined,
+      `.delivery.destinations[${index}]`,
+      'must say maxConnections, messagesPerConnection or messagesPerMinute: it limits nothing else',
+    ),
+  );
+
 const certificateHasOneSource: Rule<RelaySpec> = ({ tls }) =>
   when(Object.keys(tls.certificate).length !== 1, '.tls.certificate', 'must name one source: ownCA: {}');
 
@@ -181,6 +199,8 @@ const RULES: { readonly [Kind in KindName]: RulesOf<Kind> } = {
     egressAddressesAreAddresses,
     resolversAreAddresses,
     smarthostsAreHosts,
+    destinationsMatchServers,
+    destinationsSayALimit,
     certificateHasOneSource,
     retryWaitsAreLong,
     relayTimesAreLong,

@@ -58,18 +58,71 @@ const Smarthost = Type.Object(
   { description: 'A server that takes the mail and delivers it further.' },
 );
 
+const MATCHED_DOMAIN = Type.String({
+  description: 'A domain, *.DOMAIN for its subdomains, or * for all.',
+  maxLength: 255,
+  pattern: '^(\\*|(\\*\\.)?[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?)$',
+});
+
+const Destination = Type.Object(
+  {
+    name: common.objectName('Name of the limit, unique in this relay.'),
+    match: common.section('Which servers it is for; one of both lists at least.', {
+      domains: Type.Array(MATCHED_DOMAIN, {
+        description: 'Recipient domains whose mail goes to their MX.',
+        maxItems: 100,
+        default: [],
+        'x-kubernetes-list-type': 'set',
+      }),
+      mx: Type.Array(
+        Type.String({
+          description: 'Name of a server, an MX or a smarthost, or *.DOMAIN for all below it.',
+          maxLength: 255,
+          pattern: '^(\\*\\.)?[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?$',
+        }),
+        {
+          description: 'Servers by name: for providers that take the mail of many domains.',
+          maxItems: 100,
+          default: [],
+          'x-kubernetes-list-type': 'set',
+        },
+      ),
+    }),
+    maxConnections: Type.Optional(
+      Type.Integer({
+        description:
+          'Most connections at a time. Each replica takes an equal part, one at least. Left out: 20 a domain and replica.',
+        minimum: 1,
+        maximum: 10_000,
+      }),
+    ),
+    messagesPerConnection: Type.Optional(
+      Type.Integer({
+        description: 'Most messages over one connection. Left out: 100.',
+        minimum: 1,
+        maximum: 100_000,
+      }),
+    ),
+    messagesPerMinute: Type.Optional(
+      Type.Integer({
+        description: 'Most messages a minute, evenly. Each replica takes an equal part. Left out: no limit.',
+        minimum: 1,
+        maximum: 10_000_000,
+      }),
+    ),
+  },
+  { description: 'What some servers may be asked at most.' },
+);
+
 const Route = Type.Object(
   {
     match: Type.Object(
       {
-        domains: Type.Array(
-          Type.String({
-            description: 'A domain, *.DOMAIN for its subdomains, or * for all.',
-            maxLength: 255,
-            pattern: '^(\\*|(\\*\\.)?[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?)$',
-          }),
-          { description: 'Recipient domains this route is for.', minItems: 1, maxItems: 100 },
-        ),
+        domains: Type.Array(MATCHED_DOMAIN, {
+          description: 'Recipient domains this route is for.',
+          minItems: 1,
+          maxItems: 100,
+        }),
       },
       { description: 'Which recipients take this route.' },
     ),
@@ -118,6 +171,10 @@ const delivery = common.section('How mail leaves.', {
       default: ['5m', '15m', '30m', '1h', '2h'],
     }),
     expireAfter: common.duration('How long delivery is tried before the mail bounces.', '120h'),
+  }),
+  destinations: Type.Array(Destination, {
+    ...common.namedList('What servers may be asked at most; the first one that matches counts.', 50),
+    default: [],
   }),
   suspended: Type.Boolean({
     description: 'Take mail and keep it: nothing leaves for now, and nothing bounces for having waited.',

@@ -87,6 +87,7 @@ describe('defaults', () => {
         routes: [],
         direct: { resolvers: [], port: 25 },
         retry: { schedule: ['5m', '15m', '30m', '1h', '2h'], expireAfter: '1m' },
+        destinations: [],
         suspended: false,
       },
       limits: {

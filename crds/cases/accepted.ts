@@ -1,5 +1,5 @@
 /** Manifests with nothing wrong. */
-import { type AcceptedCase, domain, listener, relay, user } from './manifests.ts';
+import { type AcceptedCase, destination, domain, listener, relay, user } from './manifests.ts';
 
 export const ACCEPTED: readonly AcceptedCase[] = [
   ['a relay that says only what it must', relay()],
@@ -27,6 +27,10 @@ export const ACCEPTED: readonly AcceptedCase[] = [
         ],
       },
     }),
+  ],
+  [
+    'limits by domain and by server',
+    relay(destination({ match: { domains: ['*'], mx: ['*.mail.example.test', 'mx.test'] }, messagesPerMinute: 1 })),
   ],
   ['a relay that drains at once', relay({ deletion: { drainTimeout: '0s' } })],
   [

@@ -1,5 +1,5 @@
 /** Manifests that fit their schema, and are wrong by a rule of their kind. */
-import { domain, listener, type RefusedCase, relay, smarthost, user } from './manifests.ts';
+import { destination, domain, listener, type RefusedCase, relay, smarthost, user } from './manifests.ts';
 
 const exempt = (network: string) => relay({ listeners: [listener({ auth: { exemptNetworks: [network] } })] });
 const proxied = (network: string) => relay({ listeners: [listener({ proxyProtocol: { from: [network] } })] });
@@ -44,6 +44,18 @@ export const AGAINST_RULES: readonly RefusedCase[] = [
     exempt('10.0.0.0/33'),
     'spec.listeners[0].auth.exemptNetworks[0]',
     /10.0.0.0\/33 is no network/,
+  ],
+  [
+    'a limit for no server',
+    relay(destination({ maxConnections: 1 })),
+    'spec.delivery.destinations[0].match',
+    /must name domains or mx/,
+  ],
+  [
+    'a limit that limits nothing',
+    relay(destination({ match: { mx: ['*.example.test'] } })),
+    'spec.delivery.destinations[0]',
+    /must say maxConnections, messagesPerConnection or messagesPerMinute/,
   ],
   ['a quota of nothing', user({ quota: { recipientsPerHour: 0 } }), 'spec.quota.recipientsPerHour', /at least 1|>= 1/],
   [

@@ -21,6 +21,7 @@ export const listener = (fields: object) => ({ name: 'smtp', protocol: 'Submissi
 export const smarthost = (fields: object) => ({
   delivery: { routes: [{ match: { domains: ['*'] }, smarthosts: [{ host: 'mx.example.test', ...fields }] }] },
 });
+export const destination = (fields: object) => ({ delivery: { destinations: [{ name: 'big', ...fields }] } });
 
 /**
  * A manifest that host and API server refuse, each with a message that names the field, or the list or object around it

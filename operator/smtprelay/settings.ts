@@ -39,6 +39,7 @@ const deliverySettings = ({
   routes,
   direct,
   retry,
+  destinations,
   suspended,
 }: SmtpRelaySpec['delivery']): SettingsDocument['delivery'] => ({
   routes: routes.map(({ match, smarthosts }) => ({
@@ -47,5 +48,12 @@ const deliverySettings = ({
   })),
   direct,
   retry: { scheduleMs: retry.schedule.map(durationMs), expireAfterMs: durationMs(retry.expireAfter) },
+  ...(destinations.length > 0 && {
+    destinations: destinations.map(({ match, ...limits }) => ({
+      ...limits,
+      domains: match.domains.map((domain) => domain.toLowerCase()),
+      mx: match.mx.map((host) => host.toLowerCase()),
+    })),
+  }),
   ...(suspended && { suspended }),
 });

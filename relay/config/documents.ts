@@ -83,6 +83,19 @@ export const RouteSettings = Type.Object({
 });
 export type RouteSettings = Type.Static<typeof RouteSettings>;
 
+export const DestinationSettings = Type.Object({
+  name: Type.String({ minLength: 1 }),
+  /** Lower-case A-label domains, `*.DOMAIN`, or `*`, of recipients whose mail goes to the MX of their domain. */
+  domains: Type.Array(Type.String({ minLength: 1 })),
+  /** Names of servers, MX or smarthost, lower case; or `*.DOMAIN`. */
+  mx: Type.Array(Type.String({ minLength: 1 })),
+  /** Of the whole relay: each replica takes its share, one connection at least (deliver/destination-limit). */
+  maxConnections: Type.Optional(Type.Integer({ minimum: 1 })),
+  messagesPerMinute: Type.Optional(Type.Integer({ minimum: 1 })),
+  messagesPerConnection: Type.Optional(Type.Integer({ minimum: 1 })),
+});
+export type DestinationSettings = Type.Static<typeof DestinationSettings>;
+
 export const SettingsDocument = Type.Object({
   /** Namespace and name of the SmtpRelay. */
   relay: Type.Object({ namespace: Type.String(), name: Type.String() }),
@@ -94,6 +107,8 @@ export const SettingsDocument = Type.Object({
     routes: Type.Array(RouteSettings),
     direct: Type.Object({ resolvers: Type.Array(Type.String()), port: portNumber }),
     retry: Type.Object({ scheduleMs: Type.Array(ms(), { minItems: 1 }), expireAfterMs: ms(1) }),
+    /** What servers are asked at most; the first one that matches counts. Absent: nothing is said. */
+    destinations: Type.Optional(Type.Array(DestinationSettings)),
     /** True: nothing leaves; what is taken is kept. */
     suspended: Type.Optional(Type.Boolean()),
   }),

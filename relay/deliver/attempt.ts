@@ -5,8 +5,12 @@
 import type { ConfigSource } from '../config/config.ts';
 import type { Recipient } from '../spool/envelope.ts';
 import { HostFailure, type Judgement, judgeFailure, judgeReply } from './classify.ts';
-import type { Connection, TransactionResult } from './connection.ts';
+import type { TransactionResult } from './connection.ts';
+import type { Lease } from './destination-limit.ts';
+import type { DestinationLimits } from './destination-limits.ts';
 import { type Dns, DnsFailure } from './dns.ts';
+import type { Held } from './in-hand.ts';
+import type { Leases } from './leases.ts';
 import type { Message, Outgoing } from './message.ts';
 import { findMx } from './mx.ts';
 import type { Pool } from './pool.ts';
@@ -25,6 +29,7 @@ export interface AttemptContext {
   /** True: no transaction may begin any more. */
   readonly halted: () => boolean;
   readonly timeouts: Pick<Timeouts, 'attempt'>;
+  readonly limits: DestinationLimits;
 }
 
 /** Recipients without an entry were not answered for: the attempt was cut short by us. */
@@ -46,12 +51,13 @@ interface Candidate {
 
 /**
  * @throws {SpoolDamage} when the content turns out damaged; nothing was delivered then to those without a judgement
+ * @throws {NoRoom} when a limit has no room; no judgement was made then
  */
 export async function attempt(
   context: AttemptContext,
-  message: Message,
-  recipients: readonly Recipient[],
+  { delivery: { destination, recipients }, message }: Held,
   judgements: Judgements,
+  leases: Leases,
 ): Promise<void> {
   const outgoing = await message.outgoing();
   const endsAt = performance.now() + context.timeouts.attempt;
@@ -59,7 +65,10 @@ export async function attempt(
   const { delivery } = context.config.current().settings;
   for (const { hop, items } of groupByNextHop(delivery, recipients)) {
     if (context.halted()) return;
-    await attemptHop(context, hop, { message, outgoing, recipients: items, judgements, leftMs });
+    await attemptHop(context, hop, {
+      ...{ destination, message, outgoing, recipients: items, judgements, leases, leftMs },
+      ...('domain' in hop && { domain: hop.domain }),
+    });
   }
 }
 
@@ -69,6 +78,10 @@ interface Way {
 }
 
 interface Group {
+  readonly destination: string;
+  /** Whose MX is asked. */
+  readonly domain?: string;
+  readonly leases: Leases;
   readonly message: Message;
   readonly outgoing: Outgoing;
   readonly recipients: readonly Recipient[];
@@ -162,49 +175,73 @@ async function resolve(host: string, addresses: Candidate['addresses']): Promise
 }
 
 /** @returns undefined when the host has answered, else why it could not */
-async function offer(
-  { pool, config, halted }: AttemptContext,
-  { target, mode }: Way,
-  group: Group,
-): Promise<HostFailure | undefined> {
-  const { hostname } = config.current().settings;
+async function offer(context: AttemptContext, way: Way, group: Group): Promise<HostFailure | undefined> {
+  const { limits, halted } = context;
+  const { destination, domain, leases, judgements } = group;
+  const bound = limits.of(way.target.host, domain);
+  limits.learn(destination, bound);
+  const lease = bound && (await leases.enter(bound, judgements.size > 0));
+  const over: Over = { ...way, ...(lease && { lease }) };
   try {
-    const { connection, reused } = await pool.take(target, mode, hostname);
-    const failure = await transact(connection, group, halted).finally(() => pool.give(connection));
-    if (!failure || !reused || halted()) return failure;
+    let result = await transact(context, over, group);
     // It may have been closed while it was idle, which says nothing about the host.
-    const again = await pool.take(target, mode, hostname, true);
-    return await transact(again.connection, group, halted).finally(() => pool.give(again.connection));
+    if (result.failure && result.reused && !halted()) result = await transact(context, over, group, true);
+    // A connection may carry so many messages only.
+    while (result.more && !halted()) result = await transact(context, over, group, true);
+    return result.failure;
   } catch (error) {
     if (error instanceof HostFailure) return error;
     throw error;
   }
 }
 
-/** @returns the failure of a connection on which nothing was answered */
+interface Over extends Way {
+  readonly lease?: Lease;
+}
+
+interface Transacted {
+  /** Of a connection on which nothing was answered. */
+  readonly failure?: HostFailure;
+  /** The connection had carried messages before. */
+  readonly reused: boolean;
+  /** There is more to be said than may be said over this connection. */
+  readonly more: boolean;
+}
+
+/** @param fresh over a new connection */
 async function transact(
-  connection: Connection,
+  { pool, config, halted }: AttemptContext,
+  { target, mode, lease }: Over,
   { message, outgoing, recipients, judgements, leftMs }: Group,
-  halted: () => boolean,
-): Promise<HostFailure | undefined> {
-  const { envelope } = message;
-  const utf8Header = envelope.smtputf8 && envelope.bodyType === '8BITMIME' && hasHighByte(await message.headers());
-  const open = recipients.filter((recipient) => !judgements.has(recipient));
-  const { refused, transactions } = planTransactions(
-    { envelope, recipients: open, sizeBytes: outgoing.sizeBytes, utf8Header },
-    connection.capabilities,
-    connection.target.host,
-  );
-  for (const [recipient, reply] of refused) judgements.set(recipient, judgeReply(reply));
-  for (const transaction of transactions) {
-    if (halted()) return undefined;
-    const result = await connection.send({ ...transaction, content: outgoing.content }, leftMs());
-    if (result.contentError !== undefined) throw result.contentError;
-    if (result.untouched && result.failure) return result.failure;
-    // Cut by us: what was not answered stays as it was, and is tried again after the restart.
-    judge(transaction.items, result, judgements, halted());
+  fresh = false,
+): Promise<Transacted> {
+  const bound = lease?.limit;
+  const { connection, reused } = await pool.take(target, mode, config.current().settings.hostname, { fresh, bound });
+  const done = { reused, more: false };
+  try {
+    const { envelope } = message;
+    const utf8Header = envelope.smtputf8 && envelope.bodyType === '8BITMIME' && hasHighByte(await message.headers());
+    const open = recipients.filter((recipient) => !judgements.has(recipient));
+    const { refused, transactions } = planTransactions(
+      { envelope, recipients: open, sizeBytes: outgoing.sizeBytes, utf8Header },
+      connection.capabilities,
+      connection.target.host,
+    );
+    for (const [recipient, reply] of refused) judgements.set(recipient, judgeReply(reply));
+    for (const transaction of transactions) {
+      if (halted()) return done;
+      if (bound && pool.isUsedUp(connection, bound)) return { ...done, more: true };
+      lease?.sent();
+      const result = await connection.send({ ...transaction, content: outgoing.content }, leftMs());
+      if (result.contentError !== undefined) throw result.contentError;
+      if (result.untouched && result.failure) return { ...done, failure: result.failure };
+      // Cut by us: what was not answered stays as it was, and is tried again after the restart.
+      judge(transaction.items, result, judgements, halted());
+    }
+    return done;
+  } finally {
+    pool.give(connection);
   }
-  return undefined;
 }
 
 function judge(items: readonly Recipient[], result: TransactionResult, judgements: Judgements, cut: boolean): void {

@@ -167,11 +167,11 @@ export class Connection {
     }
   }
 
-  /** Says QUIT and closes, within a bounded time. */
-  quit(): void {
+  /** Says QUIT and closes, within a bounded time; resolves when it is closed. */
+  async quit(): Promise<void> {
     if (!this.usable) return;
     this.#quitting = true;
-    this.#wire.quit(QUIT_MS);
+    await this.#wire.quit(QUIT_MS);
   }
 
   /** Closes at once. A transaction under way ends without an answer. */

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SELF_SIGNED } from '../../test/harness/certificate.ts';
 import { at, Destination, drop, first, hang, type Script } from '../../test/harness/destination.ts';
 import { MockDns } from '../../test/harness/dns.ts';
@@ -583,4 +584,96 @@ test('a damaged message is held and told, and is sent to nobody', async () => {
   await bench.until(() => bench.logged.length > 0);
   assert.equal(destination.connections.length, 0);
   assert.equal((await bench.spool.stats()).deliveries, 1);
+});
+
+/** Domains whose MX hosts are named by a pattern, all of them at this machine. */
+async function provider(domains: number): Promise<MockDns> {
+  const dns = await MockDns.start();
+  for (let i = 0; i < domains; i += 1) {
+    dns.add({ type: 'MX', name: `d${i}.test`, data: { preference: 10, exchange: `MX-${i}.Provider.test` } });
+    dns.add({ type: 'A', name: `mx-${i}.provider.test`, data: '127.0.0.1' });
+  }
+  dns.add({ type: 'MX', name: 'other.test', data: { preference: 10, exchange: 'mx.other.test' } });
+  dns.add({ type: 'A', name: 'mx.other.test', data: '127.0.0.1' });
+  return dns;
+}
+
+test('all domains of one provider share the connections that it may be asked for, and nobody else waits for them', async () => {
+  await using destination = await Destination.start();
+  let most = 0;
+  const toProvider = ({ to }: { readonly to: readonly string[] }): boolean => !to[0]?.endsWith('@other.test');
+  destination.react = async (step) => {
+    // One that was taken leave of is on its way out.
+    const open = destination.connections.filter(({ closed, lines }) => !closed && !lines.includes('QUIT'));
+    most = Math.max(most, open.length);
+    if (step.at === 'dot') await sleep(5);
+    return undefined;
+  };
+  await using dns = await provider(30);
+  await using bench = await Bench.start([]);
+  bench.delivery = {
+    ...bench.delivery,
+    direct: { resolvers: [dns.address], port: destination.port },
+    destinations: [{ name: 'provider', domains: [], mx: ['*.provider.test'], maxConnections: 4 }],
+  };
+  // As many hosts as domains: idle connections to the one count for the other.
+  for (let i = 0; i < 90; i += 1) await bench.send([`r${i}@d${i % 30}.test`]);
+  await destination.received(90);
+  assert.equal(most, 4, 'connections at a time');
+  assert.equal(new Set(destination.messages.flatMap(({ to }) => to)).size, 90);
+  assert.equal(bench.events.filter(({ event }) => event === 'deferred').length, 0, 'to wait is no failure');
+
+  destination.react = ({ at: step }) => (step === 'dot' ? hang : undefined);
+  for (let i = 0; i < 30; i += 1) await bench.send([`hangs${i}@d${i}.test`]);
+  await destination.until(() => destination.open >= 4);
+  destination.react = () => undefined;
+  await bench.send(['ann@other.test']);
+  await destination.until(() => destination.messages.some((message) => !toProvider(message)));
+});
+
+test('of a destination with a limit by the minute messages go evenly, and over as many connections as it says', async () => {
+  await using destination = await Destination.start();
+  await using bench = await Bench.start([
+    { domains: ['limited.test'], smarthosts: [{ ...smarthost(destination.port), host: 'localhost' }] },
+    { domains: ['*'], smarthosts: [smarthost(destination.port)] },
+  ]);
+  const messagesPerMinute = 1_200;
+  bench.delivery = {
+    ...bench.delivery,
+    destinations: [
+      {
+        name: 'limited',
+        domains: [],
+        mx: ['localhost'],
+        messagesPerMinute,
+        messagesPerConnection: 3,
+        maxConnections: 1,
+      },
+    ],
+  };
+  const beganMs = performance.now();
+  for (let i = 0; i < 21; i += 1) await bench.send([`r${i}@limited.test`, `r${i}@free.test`]);
+  await destination.until(() => destination.messages.filter(({ to }) => to[0]?.endsWith('@free.test')).length === 21);
+  await destination.received(42);
+  const tookMs = performance.now() - beganMs;
+  assert.ok(tookMs >= 20 * (60_000 / messagesPerMinute), `it took ${tookMs} ms`);
+  const limited = destination.connections.filter(({ lines }) => lines.some((line) => line.includes('@limited.test')));
+  assert.equal(limited.length, 7, 'three messages each');
+});
+
+test('recipients beyond what one connection may carry follow over the next one', async () => {
+  await using destination = await Destination.start();
+  await using bench = await Bench.start(everything(smarthost(destination.port)));
+  bench.delivery = {
+    ...bench.delivery,
+    destinations: [{ name: 'one-each', domains: [], mx: ['127.0.0.1'], messagesPerConnection: 1, maxConnections: 1 }],
+  };
+  // A hundred recipients to a transaction.
+  await bench.send(Array.from({ length: 250 }, (_, index) => `r${index}@dest.test`));
+  await destination.received(3);
+  assert.deepEqual(
+    destination.connections.map(({ lines }) => lines.filter((line) => line.startsWith('MAIL ')).length),
+    [1, 1, 1],
+  );
+  assert.equal(new Set(destination.messages.flatMap(({ to }) => to)).size, 250);
 });

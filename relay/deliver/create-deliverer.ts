@@ -7,6 +7,7 @@ import type { SpawnedMessage, Spool } from '../spool/spool.ts';
 import { ClockSteps } from './clock-steps.ts';
 import type { Deliverer, Failed } from './deliverer.ts';
 import { deliver } from './delivery.ts';
+import { DestinationLimits } from './destination-limits.ts';
 import type { Dns } from './dns.ts';
 import { Message, selectorsOf } from './message.ts';
 import { Pool } from './pool.ts';
@@ -49,6 +50,7 @@ export function createDeliverer({
   limits = SCHEDULER_LIMITS,
 }: DelivererOptions): Deliverer {
   const pool = new Pool(timeouts);
+  const destinationLimits = new DestinationLimits(config, steady);
   const ending = new AbortController();
   let halted = false;
   const context = {
@@ -62,6 +64,7 @@ export function createDeliverer({
     observer,
     now,
     report,
+    limits: destinationLimits,
     onSpawned: (accepted: Parameters<Deliverer['enqueue']>[0]) => scheduler.add(accepted),
   };
   const signed = (queueId: string, domain: string, signature: Buffer): void =>
@@ -75,13 +78,17 @@ export function createDeliverer({
       suspended: () => config.current().settings.delivery.suspended === true,
       followClock: () => steps.follow(),
       now,
-      deliver: (held) => deliver(context, held),
+      limitOf: (destination) => destinationLimits.expected(destination),
+      deliver: (held, lease) => deliver(context, held, lease),
       message: (of) => new Message(of, { spool, signer, signed }),
     },
     limits,
   );
 
-  const unsubscribe = config.onChange(() => scheduler.resume());
+  const unsubscribe = config.onChange(() => {
+    destinationLimits.follow();
+    scheduler.resume();
+  });
   return {
     async start() {
       await scheduler.sweep();

@@ -18,7 +18,9 @@ import {
 } from '../spool/spool.ts';
 import { type AttemptContext, attempt, type Judgements } from './attempt.ts';
 import type { Failed } from './deliverer.ts';
+import type { Lease } from './destination-limit.ts';
 import type { Held } from './in-hand.ts';
+import { Leases, NoRoom } from './leases.ts';
 import type { Message } from './message.ts';
 import { deferAll, settle } from './outcome.ts';
 
@@ -33,24 +35,27 @@ export interface DeliveryContext extends AttemptContext {
 
 /**
  * dueMs: the delivery waits in the spool until then. hostFailed: there was no session with any host. held: it is damaged,
- * or its end could not be recorded.
+ * or its end could not be recorded. NoRoom: nothing was done.
  */
-export type Ended = { readonly dueMs?: number; readonly hostFailed?: true } | 'held';
+export type Ended = { readonly dueMs?: number; readonly hostFailed?: true } | 'held' | NoRoom;
 
 const RECORD_AGAIN_MS = 1_000;
 const NOTHING = Buffer.alloc(0);
 
 /** Never rejects. */
-export async function deliver(context: DeliveryContext, { delivery, message }: Held): Promise<Ended> {
+export async function deliver(context: DeliveryContext, held: Held, lease?: Lease): Promise<Ended> {
+  const { delivery, message } = held;
   const { observer } = context;
   const { queueId, recipients } = delivery;
   const judgements: Judgements = new Map();
+  const leases = new Leases(lease);
   let damaged = false;
   try {
     // An attempt whose outcome cannot be recorded is one that is made again after the next kill.
     while (!context.spool.health().records && !context.halted()) await sleep(RECORD_AGAIN_MS);
-    await attempt(context, message, recipients, judgements);
+    await attempt(context, held, judgements, leases);
   } catch (error) {
+    if (error instanceof NoRoom) return error;
     damaged = error instanceof SpoolDamage;
     if (damaged)
       observer.log('error', 'Message is damaged in the spool; it is held', { queueId, error: String(error) });
@@ -59,6 +64,8 @@ export async function deliver(context: DeliveryContext, { delivery, message }: H
         if (!judgements.has(recipient)) judgements.set(recipient, judgement);
       }
     }
+  } finally {
+    leases.leave();
   }
   try {
     const ended = await conclude(context, delivery, message, judgements);

@@ -1,5 +1,6 @@
 /** Deliveries of one destination that wait in memory; their senders take turns. */
 import type { Envelope } from '../spool/envelope.ts';
+import type { DestinationLimit } from './destination-limit.ts';
 
 /** Sender identity, as the spool has it. */
 export const senderOf = ({ user, network }: Envelope): string => user ?? network ?? '';
@@ -10,16 +11,36 @@ export class DestinationQueue<Item extends { readonly delivery: { readonly envel
   active = 0;
   /** Attempts that may be. */
   #allowed: number;
-  readonly #most: number;
+  /** Where no limit says how many. */
+  readonly #usual: number;
+  #most: number;
   #waiting = 0;
+  #limit: DestinationLimit | undefined;
   /** In the order in which they take their turn. */
   readonly #senders = new Map<string, Item[]>();
 
   /** @param most attempts at once */
   constructor(destination: string, most: number) {
     this.destination = destination;
+    this.#usual = most;
     this.#most = most;
     this.#allowed = most;
+  }
+
+  get limit(): DestinationLimit | undefined {
+    return this.#limit;
+  }
+
+  /** What its servers may be asked at most, as far as that is known. */
+  set limit(limit: DestinationLimit | undefined) {
+    if (!limit && !this.#limit) return;
+    if (this.#limit) this.#limit.waiting -= this.#waiting;
+    if (limit) limit.waiting += this.#waiting;
+    this.#limit = limit;
+    const most = limit && Number.isFinite(limit.connections) ? limit.connections : this.#usual;
+    if (most === this.#most) return;
+    this.#allowed = this.#allowed === this.#most ? most : Math.min(this.#allowed, most);
+    this.#most = most;
   }
 
   get isBusy(): boolean {
@@ -53,7 +74,24 @@ export class DestinationQueue<Item extends { readonly delivery: { readonly envel
     const own = this.#senders.get(sender);
     if (own) own.push(item);
     else this.#senders.set(sender, [item]);
-    this.#waiting += 1;
+    this.#wait(1);
+  }
+
+  /** It was begun and could not be: it is the first one again. */
+  putBack(item: Item): void {
+    this.active -= 1;
+    const sender = senderOf(item.delivery.envelope);
+    const before = [...this.#senders];
+    const own = this.#senders.get(sender) ?? [];
+    this.#senders.clear();
+    this.#senders.set(sender, [item, ...own]);
+    for (const [other, items] of before) if (other !== sender) this.#senders.set(other, items);
+    this.#wait(1);
+  }
+
+  #wait(change: number): void {
+    this.#waiting += change;
+    if (this.#limit) this.#limit.waiting += change;
   }
 
   /** Takes out what is not wanted any more. */
@@ -66,7 +104,7 @@ export class DestinationQueue<Item extends { readonly delivery: { readonly envel
       if (left.length > 0) this.#senders.set(sender, left);
       else this.#senders.delete(sender);
     }
-    this.#waiting -= out.length;
+    this.#wait(-out.length);
     return out;
   }
 
@@ -77,7 +115,7 @@ export class DestinationQueue<Item extends { readonly delivery: { readonly envel
     const item = own.shift();
     this.#senders.delete(sender);
     if (own.length > 0) this.#senders.set(sender, own);
-    this.#waiting -= 1;
+    this.#wait(-1);
     return item;
   }
 }

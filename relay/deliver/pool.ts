@@ -21,6 +21,12 @@ export interface PoolLimits {
 
 export const POOL_LIMITS: PoolLimits = { idleMs: 5_000, transactions: 100, idle: 200 };
 
+export interface TakeOptions {
+  /** No idle one. */
+  readonly fresh?: boolean;
+  readonly bound?: Bound | undefined;
+}
+
 export interface Pooled {
   readonly connection: Connection;
   /** It has carried messages before, and may have been closed by the server meanwhile. */
@@ -31,8 +37,19 @@ export interface Pooled {
 const DOWN_MS = 60_000;
 const DOWN_HOSTS = 1_000;
 
-interface Idle {
+/** A bound on connections to hosts of one kind, in use or idle. */
+export interface Bound {
+  readonly connections: number;
+  /** Messages over one of them. */
+  readonly messagesPerConnection: number | undefined;
+}
+
+interface Use {
   readonly key: string;
+  readonly bound: Bound | undefined;
+}
+
+interface Idle extends Use {
   readonly timer: NodeJS.Timeout;
 }
 
@@ -42,7 +59,9 @@ export class Pool {
   /** In the order in which they became idle. */
   readonly #idle = new Map<Connection, Idle>();
   readonly #byKey = new Map<string, Connection[]>();
-  readonly #busy = new Map<Connection, string>();
+  readonly #busy = new Map<Connection, Use>();
+  /** Connections that are being opened. */
+  readonly #opening = new WeakMap<Bound, number>();
   readonly #down = new LRUCache<string, true>({ max: DOWN_HOSTS, ttl: DOWN_MS });
   readonly #ended = new AbortController();
 
@@ -58,32 +77,38 @@ export class Pool {
    * @param hostname what we say in EHLO
    * @throws {HostFailure}
    */
-  async take(target: Target, mode: TlsMode, hostname: string, fresh = false): Promise<Pooled> {
+  async take(target: Target, mode: TlsMode, hostname: string, options: TakeOptions = {}): Promise<Pooled> {
+    const { fresh = false, bound } = options;
     // All that a session was set up with: a change in config is followed by new connections.
     const key = `${target.host} ${target.address} ${target.port} ${mode} ${hostname}`;
     const idle = fresh ? undefined : this.#takeIdle(key);
-    const options = { hostname, timeouts: this.#timeouts, signal: this.#ended.signal };
-    const connection = idle ?? (await this.#connect(target, mode, options));
-    this.#busy.set(connection, key);
+    const connection = idle ?? (await this.#open(target, mode, hostname, bound));
+    this.#busy.set(connection, { key, bound });
     return { connection, reused: idle !== undefined };
   }
 
   /** Gives a connection back after its last transaction. */
   give(connection: Connection): void {
-    const key = this.#busy.get(connection);
+    const use = this.#busy.get(connection);
     this.#busy.delete(connection);
-    if (key === undefined || !connection.usable) return;
-    if (this.#ended.signal.aborted || connection.transactions >= this.#limits.transactions) {
-      connection.quit();
+    if (use === undefined || !connection.usable) return;
+    const { key, bound } = use;
+    if (this.#ended.signal.aborted || this.isUsedUp(connection, bound)) {
+      void connection.quit();
       return;
     }
-    this.#idle.set(connection, { key, timer: setTimeout(() => this.#expire(connection), this.#limits.idleMs) });
+    this.#idle.set(connection, { ...use, timer: setTimeout(() => this.#expire(connection), this.#limits.idleMs) });
     const siblings = this.#byKey.get(key);
     if (siblings) siblings.push(connection);
     else this.#byKey.set(key, [connection]);
     if (this.#idle.size <= this.#limits.idle) return;
     const [oldest] = this.#idle.keys();
     if (oldest) this.#expire(oldest);
+  }
+
+  /** It has carried as many messages as it may. */
+  isUsedUp({ transactions }: Connection, bound?: Bound): boolean {
+    return transactions >= (bound?.messagesPerConnection ?? this.#limits.transactions);
   }
 
   /** No session could be had with it a short while ago, nor since. */
@@ -120,7 +145,33 @@ export class Pool {
 
   #expire(connection: Connection): void {
     this.#forget(connection);
-    connection.quit();
+    void connection.quit();
+  }
+
+  async #open(target: Target, mode: TlsMode, hostname: string, bound: Bound | undefined): Promise<Connection> {
+    const session = { hostname, timeouts: this.#timeouts, signal: this.#ended.signal };
+    if (!bound) return this.#connect(target, mode, session);
+    this.#opening.set(bound, (this.#opening.get(bound) ?? 0) + 1);
+    try {
+      await this.#makeRoom(bound);
+      return await this.#connect(target, mode, session);
+    } finally {
+      this.#opening.set(bound, (this.#opening.get(bound) ?? 1) - 1);
+    }
+  }
+
+  /** Idle ones of the same bound go, the oldest first, until there is room for what is opened. */
+  async #makeRoom(bound: Bound): Promise<void> {
+    const busy = this.#busy.values().reduce((count, use) => count + (use.bound === bound ? 1 : 0), 0);
+    const inUse = busy + (this.#opening.get(bound) ?? 0);
+    const idle = [...this.#idle].flatMap(([connection, use]) => (use.bound === bound ? [connection] : []));
+    const tooMany = idle.slice(0, Math.max(0, inUse + idle.length - bound.connections));
+    await Promise.all(
+      tooMany.map((connection) => {
+        this.#forget(connection);
+        return connection.quit();
+      }),
+    );
   }
 
   #forget(connection: Connection): void {

@@ -17,7 +17,7 @@ export function nextHopOf(routes: readonly RouteSettings[], domain: string): Nex
   return { key: domain, domain };
 }
 
-function matches(pattern: string, domain: string): boolean {
+export function matches(pattern: string, domain: string): boolean {
   if (pattern === '*') return true;
   return pattern.startsWith('*.') ? domain.endsWith(pattern.slice(1)) : pattern === domain;
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
 import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import type { Envelope } from '../spool/envelope.ts';
 import {
   type Accepted,
@@ -11,7 +12,9 @@ import {
   type Wish,
 } from '../spool/spool.ts';
 import type { Ended } from './delivery.ts';
+import { DestinationLimit, type Lease } from './destination-limit.ts';
 import { senderOf } from './destination-queue.ts';
+import { NoRoom } from './leases.ts';
 import { Message } from './message.ts';
 import { SCHEDULER_LIMITS, Scheduler, type SchedulerLimits } from './scheduler.ts';
 
@@ -42,6 +45,8 @@ class Stage implements Disposable {
   readonly #inHand = new Set<number>();
   /** Deliveries that were taken from the spool and not over. */
   mostInHand = 0;
+  readonly limits = new Map<string, DestinationLimit>();
+  readonly leases = new Map<number, Lease>();
   /** Times the spool was asked for destinations. */
   asked = 0;
 
@@ -68,8 +73,10 @@ class Stage implements Disposable {
             signer: { sign: async () => assert.fail('nothing is signed here') },
             signed: () => undefined,
           }),
-        deliver: ({ delivery }) => {
+        limitOf: (destination) => this.limits.get(destination),
+        deliver: ({ delivery }, lease) => {
           this.begun.push(delivery);
+          if (lease) this.leases.set(delivery.id, lease);
           const { promise, resolve } = Promise.withResolvers<Ended>();
           this.#ends.set(delivery.id, resolve);
           this.#changed.emit('begun');
@@ -132,8 +139,12 @@ class Stage implements Disposable {
     const resolve = this.#ends.get(id);
     assert(resolve, 'this delivery is not being tried');
     this.#ends.delete(id);
-    if (ended !== 'held') this.#inHand.delete(id);
-    if (ended !== 'held' && ended.dueMs === undefined) this.index.delete(id);
+    const isOver = ended !== 'held' && !(ended instanceof NoRoom);
+    if (isOver) this.#inHand.delete(id);
+    if (isOver && ended.dueMs === undefined) this.index.delete(id);
+    this.leases.get(id)?.sent();
+    this.leases.get(id)?.leave();
+    this.leases.delete(id);
     resolve(ended);
   }
 
@@ -551,4 +562,84 @@ test('what was taken, left memory when its turn came, and could not be moved is 
   stage.end(third);
   await stage.begunAre(3);
   assert.deepEqual(stage.begun, [first, third, second]);
+});
+
+test('servers that may be asked so much at a time are asked no more, by all their destinations together', async () => {
+  using stage = new Stage();
+  const shared = new DestinationLimit({ name: 'shared', domains: [], mx: [], maxConnections: 2 }, 1, () => 0);
+  for (const destination of ['a.test', 'b.test', 'c.test']) stage.limits.set(destination, shared);
+  const waiting = ['a.test', 'a.test', 'b.test', 'c.test'].map((destination) => stage.add(destination));
+  const other = stage.add('other.test');
+  await stage.begunAre(3);
+  assert.ok(stage.begun.includes(other), 'nobody else waits for them');
+  for (let over = 1; over <= waiting.length; over++) {
+    const next = stage.begun.find((delivery) => delivery !== other && stage.leases.has(delivery.id));
+    assert.ok(next);
+    stage.end(next);
+    await stage.begunAre(Math.min(5, 3 + over));
+    assert.ok(stage.leases.size <= 2);
+  }
+});
+
+test('a delivery that finds no room at its server goes back to where it was, and is tried when there is room', async () => {
+  using stage = new Stage();
+  const limit = new DestinationLimit({ name: 'full', domains: [], mx: [], maxConnections: 1 }, 1, () => 0);
+  const elsewhere = limit.enter();
+  assert.ok(elsewhere);
+  const [first, second] = [stage.add('a.test'), stage.add('a.test')];
+  await stage.begunAre(2);
+  // Only the attempt finds out which server it is.
+  stage.limits.set('a.test', limit);
+  for (const delivery of [second, first]) stage.end(delivery, new NoRoom(limit));
+  await turn();
+  assert.equal(limit.waiting, 2);
+  await stage.begunAre(2);
+  elsewhere.leave();
+  await stage.begunAre(3);
+  assert.equal(stage.begun[2], first, 'the one that came first');
+  stage.end(first);
+  await stage.begunAre(4);
+  assert.equal(stage.begun[3], second);
+  stage.end(second);
+  await turn();
+  assert.equal(limit.waiting, 0);
+});
+
+test('a delivery that is put on hold while it finds no room is let go', async () => {
+  using stage = new Stage();
+  const limit = new DestinationLimit({ name: 'full', domains: [], mx: [], maxConnections: 1 }, 1, () => 0);
+  const elsewhere = limit.enter();
+  assert.ok(elsewhere);
+  const delivery = stage.add('a.test');
+  await stage.begunAre(1);
+  const underWay = stage.scheduler.withdraw([{ queueId: delivery.queueId }]);
+  stage.limits.set('a.test', limit);
+  stage.end(delivery, new NoRoom(limit));
+  await underWay.get(delivery.queueId);
+  elsewhere.leave();
+  await turn();
+  await stage.begunAre(1);
+  assert.equal(limit.waiting, 0);
+});
+
+test('mail for ever so many domains of servers that are slow leaves room in memory for that of others', async () => {
+  using stage = new Stage({ taken: 20, destinationTaken: 10 });
+  const slow = new DestinationLimit({ name: 'slow', domains: [], mx: [], maxConnections: 1 }, 1, () => 0);
+  const all = Array.from({ length: 200 }, (_, index) => {
+    stage.limits.set(`${index}.slow.test`, slow);
+    return stage.store(`${index}.slow.test`);
+  });
+  const other = stage.store('zz.test');
+  await stage.scheduler.sweep();
+  await stage.begunAre(2);
+  assert.ok(stage.begun.includes(other));
+  assert.ok(slow.waiting <= 40, `${slow.waiting} wait in memory`);
+  stage.end(other);
+  for (let over = 0; over < all.length; over++) {
+    await stage.begunAtLeast(over + 2);
+    const next = stage.begun.find(({ id }) => stage.leases.has(id));
+    assert.ok(next);
+    stage.end(next);
+  }
+  assert.deepEqual(new Set(stage.begun.map(({ id }) => id)).size, 201, 'all come to their turn');
 });

@@ -17,8 +17,10 @@ import {
   SpoolUnavailable,
 } from '../spool/spool.ts';
 import type { Ended } from './delivery.ts';
+import type { DestinationLimit, Lease, Waiter } from './destination-limit.ts';
 import { DestinationQueue, senderOf } from './destination-queue.ts';
 import { bytesOf, type Held, InHand, type MakeMessage } from './in-hand.ts';
+import { NoRoom } from './leases.ts';
 import { Overflows } from './overflow.ts';
 import { Turns } from './turns.ts';
 
@@ -63,8 +65,10 @@ export interface SchedulerContext {
   /** Milliseconds since 1970. */
   readonly now: () => number;
   readonly message: MakeMessage;
-  /** Never rejects. */
-  readonly deliver: (held: Held) => Promise<Ended>;
+  /** Of the servers of a destination, as far as it is known. */
+  readonly limitOf: (destination: string) => DestinationLimit | undefined;
+  /** Never rejects. @param lease of that limit */
+  readonly deliver: (held: Held, lease?: Lease) => Promise<Ended>;
 }
 
 /** Destinations asked of the spool at once, and looked at side by side. */
@@ -99,6 +103,9 @@ export class Scheduler {
   readonly #reserved = new Set<number>();
   /** Those of them that still stand in a queue here. */
   readonly #dropped = new Set<number>();
+  /** Deliveries that are on hold by now, and whose attempt was under way then. */
+  readonly #leaving = new Set<number>();
+  readonly #waiters = new WeakMap<DestinationQueue<Held>, Waiter>();
   #stopped = false;
   readonly #overflows: Overflows;
   readonly #filling = new Set<string>();
@@ -218,6 +225,7 @@ export class Scheduler {
       if (queue.active === 0) this.#queues.delete(queue.destination);
     }
     this.#giveBack(back);
+    for (const delivery of this.#running.values()) if (selected(delivery)) this.#leaving.add(delivery.id);
     const underWay = Map.groupBy(
       [...this.#running].filter(([, delivery]) => selected(delivery)),
       ([, { queueId }]) => queueId,
@@ -285,6 +293,7 @@ export class Scheduler {
 
   /** Takes what is due of a destination, as much as there is room for. @param among so many that are filled at once */
   async #fill(destination: string, nowMs: number, among = 1): Promise<void> {
+    if (this.#isLeftForLater(destination)) return;
     const waiting = this.#queues.get(destination)?.waiting ?? 0;
     const room = Math.floor((this.#limits.taken - this.#inHand.taken) / among);
     const limit = Math.min(Math.max(0, this.#limits.destinationTaken - waiting), Math.max(waiting === 0 ? 1 : 0, room));
@@ -311,6 +320,20 @@ export class Scheduler {
     this.#pump();
   }
 
+  /** However many destinations wait for the same servers, there is room in memory for the mail of others. */
+  #isLeftForLater(destination: string): boolean {
+    const limit = this.#context.limitOf(destination);
+    if (!limit || limit.waiting < this.#limits.destinationTaken) return false;
+    this.#overflows.add(destination);
+    if (!limit.leaveForLater(destination)) this.wakeAt(this.#context.now() + LOOK_AGAIN_MS);
+    return true;
+  }
+
+  #fillLater(limit: DestinationLimit | undefined): void {
+    if (!limit || limit.waiting > this.#limits.perDestination) return;
+    for (const destination of limit.takeLater(SIDE_BY_SIDE)) void this.#refill(destination, SIDE_BY_SIDE);
+  }
+
   #enqueue(held: Held): void {
     const { destination } = held.delivery;
     const queue = this.#queues.get(destination) ?? new DestinationQueue(destination, this.#limits.perDestination);
@@ -321,7 +344,7 @@ export class Scheduler {
   }
 
   #makeReady(queue: DestinationQueue<Held>): void {
-    if (queue.waiting === 0 || queue.isBusy) return;
+    if (queue.waiting === 0 || queue.isBusy || !this.#hasRoomAt(queue)) return;
     if (queue.active === 0) this.#idle.add(queue);
     else this.#ready.add(queue);
   }
@@ -331,12 +354,34 @@ export class Scheduler {
     while (!this.#stopped && this.#begun < BEGUN_AT_ONCE) {
       const queue = this.#next();
       if (!queue) return;
+      // Others may have taken what room there was when it became ready.
+      if (!this.#hasRoomAt(queue)) continue;
       const held = queue.shift();
       if (!held) continue;
       this.#queued.delete(held.delivery.id);
       if (this.#dropped.delete(held.delivery.id)) this.#drop(queue, held);
       else this.#begin(queue, held);
     }
+  }
+
+  /** Where there is none, the queue is ready again once there is. */
+  #hasRoomAt(queue: DestinationQueue<Held>): boolean {
+    queue.limit = this.#context.limitOf(queue.destination);
+    if (queue.limit?.hasRoom !== false) return true;
+    queue.limit.wait(this.#waiterOf(queue));
+    return false;
+  }
+
+  /** The same one each time, so that it waits once. */
+  #waiterOf(queue: DestinationQueue<Held>): Waiter {
+    const waiter = this.#waiters.get(queue) ?? (() => this.#goOn(queue));
+    this.#waiters.set(queue, waiter);
+    return waiter;
+  }
+
+  #goOn(queue: DestinationQueue<Held>): void {
+    this.#makeReady(queue);
+    this.#pump();
   }
 
   #begin(queue: DestinationQueue<Held>, held: Held): void {
@@ -348,11 +393,13 @@ export class Scheduler {
     }
     this.#begun += 1;
     queue.active += 1;
+    const lease = queue.limit?.enter();
     this.#makeReady(queue);
     const sender = senderOf(held.delivery.envelope);
     this.#count(sender, 1);
-    const running = this.#run(queue, held).finally(() => {
+    const running = this.#run(queue, held, lease).finally(() => {
       this.#running.delete(running);
+      this.#leaving.delete(held.delivery.id);
       this.#count(sender, -1);
       this.#pump();
     });
@@ -392,8 +439,12 @@ export class Scheduler {
     return this.#idle.shift() ?? (running < attempts ? this.#ready.shift() : undefined);
   }
 
-  async #run(queue: DestinationQueue<Held>, held: Held): Promise<void> {
-    const ended = await this.#context.deliver(held);
+  async #run(queue: DestinationQueue<Held>, held: Held, lease: Lease | undefined): Promise<void> {
+    const ended = await this.#context.deliver(held, lease);
+    if (ended instanceof NoRoom) {
+      this.#putBack(queue, held);
+      return;
+    }
     queue.ended(ended !== 'held' && ended.hostFailed === true);
     if (queue.active === 0 || queue.isBusy) this.#ready.delete(queue);
     this.#makeReady(queue);
@@ -405,16 +456,33 @@ export class Scheduler {
       if (ended.dueMs !== undefined) this.wakeAt(ended.dueMs);
     }
     if (this.#stopped) return;
+    this.#fillLater(queue.limit);
     if (this.#overflows.has(queue.destination)) {
       if (queue.waiting <= this.#limits.perDestination) void this.#refill(queue.destination);
     }
     if (this.#halted && this.#inHand.taken <= 2 * this.#limits.taken - PAGE) void this.sweep();
   }
 
-  async #refill(destination: string): Promise<void> {
+  /** It waits as before; but what was taken out of hand meanwhile goes, as if it had been found waiting. */
+  #putBack(queue: DestinationQueue<Held>, held: Held): void {
+    const { id } = held.delivery;
+    if (this.#leaving.delete(id)) {
+      queue.active -= 1;
+      this.#forget(held);
+      this.#giveBack([id]);
+    } else {
+      this.#queues.set(queue.destination, queue);
+      queue.putBack(held);
+      this.#queued.add(id);
+    }
+    this.#makeReady(queue);
+    if (queue.waiting === 0 && queue.active === 0) this.#queues.delete(queue.destination);
+  }
+
+  async #refill(destination: string, among = 1): Promise<void> {
     if (this.#isSuspended()) return;
     try {
-      await this.#fill(destination, this.#context.now());
+      await this.#fill(destination, this.#context.now(), among);
     } catch (error) {
       this.#unreadable(error);
     }
@@ -460,7 +528,8 @@ export class Scheduler {
 
   #hasRoomFor({ destination, envelope }: QueuedDelivery): boolean {
     const queue = this.#queues.get(destination);
-    if ((queue?.waiting ?? 0) >= this.#limits.destinationDeliveries) return false;
+    const waiting = Math.max(queue?.waiting ?? 0, this.#context.limitOf(destination)?.waiting ?? 0);
+    if (waiting >= this.#limits.destinationDeliveries) return false;
     return this.#overflows.letsPass(destination, !queue?.hasFrom(senderOf(envelope)));
   }
 

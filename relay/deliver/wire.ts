@@ -110,15 +110,13 @@ export class Wire {
   }
 
   /** Says QUIT, and closes when it is answered or after this time (ms). */
-  quit(withinMs: number): void {
+  async quit(withinMs: number): Promise<void> {
     this.idle = false;
     this.write('QUIT');
-    const close = (): void => {
-      clearTimeout(timer);
-      this.destroy('closed by us');
-    };
-    const timer = setTimeout(close, withinMs);
-    this.reply().then(close, close);
+    const timer = setTimeout(() => this.destroy('closed by us'), withinMs);
+    await this.reply().catch(() => undefined);
+    clearTimeout(timer);
+    this.destroy('closed by us');
   }
 
   destroy(reason: string): void {

@@ -45,6 +45,12 @@ export async function everyField(password: string): Promise<ReadonlyMap<string, 
       ],
       direct: { resolvers: ['127.0.0.1:53', '[::1]:5353'], port: 25 },
       retry: { schedule: ['5m', '1h30m'], expireAfter: '120h' },
+      destinations: [
+        {
+          ...{ name: 'provider', match: { domains: ['*.Big.test'], mx: ['*.mx.big.test'] } },
+          ...{ maxConnections: 20, messagesPerConnection: 50, messagesPerMinute: 600 },
+        },
+      ],
       suspended: true,
     },
     limits: { ...limits, messagesPerSession: 100, recipientsPerSession: 1_000 },

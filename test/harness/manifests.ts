@@ -43,6 +43,7 @@ export const relay = (
       routes: [],
       direct: { resolvers: [], port: 25 },
       retry: { schedule: ['5m', '1h'], expireAfter: '120h' },
+      destinations: [],
       suspended: false,
     },
     limits: {

@@ -377,6 +377,7 @@ export async function writeRelayConfig(
       ],
       direct: { resolvers: [], port: 25 },
       retry: { schedule: ['1s'], expireAfter: '10m' },
+      destinations: [],
       suspended: false,
       ...delivery,
     },
