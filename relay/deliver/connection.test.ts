@@ -49,7 +49,7 @@ test('a message goes out in one transaction and its reply comes back', async () 
   assert.deepEqual(Object.fromEntries(replies), {
     'bob@dest.test': { code: 250, enhanced: '2.0.0', text: 'Taken as 4711', host: 'dest.test' },
   });
-  connection.quit();
+  void connection.quit();
   await destination.until(() => destination.open === 0);
   assert.deepEqual(destination.connections[0]?.lines, [
     'EHLO relay.example.test',
@@ -64,7 +64,7 @@ test('a connection carries one message after another', async () => {
   await using destination = await Destination.start();
   const connection = await open(destination);
   for (let i = 0; i < 3; i += 1) await connection.send(message);
-  connection.quit();
+  void connection.quit();
   assert.equal((await destination.received(3)).length, 3);
   assert.equal(destination.connections.length, 1);
 });
@@ -97,7 +97,7 @@ for (const [what, content, arrives] of [
       await using destination = await Destination.start();
       const connection = await open(destination);
       await connection.send({ ...message, content: form === 'buffer' ? bytes : () => inPieces(bytes, 7_001) });
-      connection.quit();
+      void connection.quit();
       const [got] = await destination.received(1);
       assert.equal(Buffer.compare(got?.data ?? Buffer.alloc(0), Buffer.from(arrives)), 0, form);
     }
@@ -119,7 +119,7 @@ test('each recipient has its own parameters', async () => {
       { address: 'eve@dest.test', parameters: [] },
     ],
   });
-  connection.quit();
+  void connection.quit();
   const [got] = await destination.received(1);
   assert.equal(got?.mailParameters, 'SIZE=27 SMTPUTF8');
   assert.deepEqual(got?.rcptParameters, ['NOTIFY=NEVER', '']);
@@ -314,7 +314,7 @@ test('no address, parameter or host name ever becomes a command of its own', asy
 test('a quit that is answered without end is over in its time', async () => {
   await using destination = await Destination.start({ react: at('quit', { endless: '2', everyMs: 20 }) });
   const connection = await open(destination);
-  connection.quit();
+  void connection.quit();
   await destination.until(() => destination.open === 0);
   assert.equal(destination.connections[0]?.lines.at(-1), 'QUIT');
 });
@@ -370,7 +370,7 @@ test('HELO serves a server that has no EHLO, without extensions', async () => {
     size: undefined,
   });
   await connection.send(message);
-  connection.quit();
+  void connection.quit();
   await destination.received(1);
 });
 
@@ -384,7 +384,7 @@ test('STARTTLS is used where it is offered, with any certificate', async () => {
   assert.equal(connection.secure, true);
   assert.equal(connection.capabilities.dsn, true, 'what it offers is read again under TLS');
   await connection.send(message);
-  connection.quit();
+  void connection.quit();
   assert.equal((await destination.received(1))[0]?.tls, true);
 });
 

@@ -120,7 +120,7 @@ async function send(items: readonly Buffer[], size: number, large: boolean, quie
       recipients: [{ address: 'bob@dest.test', parameters: [] }],
       content: large ? () => inPieces(content) : content,
     });
-    connection.quit();
+    void connection.quit();
     return replies.get('bob@dest.test')?.code;
   };
   const late = pause(LONGEST_MS, 'late', { ref: false });
