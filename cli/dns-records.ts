@@ -1,15 +1,24 @@
 /** The records of a domain, found among the MailDomains of the state folder. */
 import { domainToASCII } from 'node:url';
 import { durationMs } from '../crds/duration.ts';
-import type { MailDomain } from '../crds/maildomain.ts';
+import type { MailDomain, MailDomainStatus } from '../crds/maildomain.ts';
 import { keyOf } from '../crds/resource.ts';
 import type { DnsRecord } from '../operator/dns/records.ts';
 import { splitText } from '../operator/dns/zone.ts';
 import { Failure } from './failure.ts';
-import { table } from './table.ts';
+import { colours, table } from './table.ts';
+
+export interface PublishedRecord extends DnsRecord {
+  /** What DNS has of it; absent where it was not looked at. */
+  readonly state?: 'Published' | 'Missing' | 'Wrong';
+  readonly observed?: string;
+}
+
+export type DomainKey = NonNullable<MailDomainStatus['dkim']>['keys'][number];
 
 export interface DomainRecords {
-  readonly records: readonly DnsRecord[];
+  readonly records: readonly PublishedRecord[];
+  readonly keys: readonly DomainKey[];
   readonly ttlSeconds: number;
 }
 
@@ -23,7 +32,8 @@ export function domainRecords(domain: string, objects: readonly MailDomain[]): D
   const inForce = candidates.find(({ status }) => (status?.dnsRecords ?? []).length > 0);
   if (inForce) {
     const records = (inForce.status?.dnsRecords ?? []).filter(isRecord);
-    return { records, ttlSeconds: durationMs(inForce.spec.dns.ttl) / 1000 };
+    const keys = inForce.status?.dkim?.keys ?? [];
+    return { records, keys, ttlSeconds: durationMs(inForce.spec.dns.ttl) / 1000 };
   }
   const [candidate] = candidates;
   if (!candidate) {
@@ -39,14 +49,56 @@ export function domainRecords(domain: string, objects: readonly MailDomain[]): D
 }
 
 const TYPES: readonly string[] = ['TXT', 'A', 'AAAA', 'PTR'] satisfies DnsRecord['type'][];
-const isRecord = (record: { type: string; name: string; value: string }): record is DnsRecord =>
+const isRecord = (record: { type: string; name: string; value: string }): record is PublishedRecord =>
   TYPES.includes(record.type);
 
-export const recordTable = (records: readonly DnsRecord[]): string =>
-  table(
-    ['TYPE', 'NAME', 'VALUE'],
-    records.map(({ type, name, value }) => [type, name, type === 'TXT' ? textValue(value) : value]),
+const STATE_COLOUR = { Published: colours.green, Missing: colours.yellow, Wrong: colours.red };
+
+/** States have a column where any is known. */
+export function recordTable(records: readonly PublishedRecord[]): string {
+  const looked = records.some(({ state }) => state !== undefined);
+  return table(
+    ['TYPE', 'NAME', ...(looked ? ['STATE'] : []), 'VALUE'],
+    records.map(({ type, name, state, value }) => [
+      type,
+      name,
+      ...(looked ? [state ? { text: state, paint: STATE_COLOUR[state] } : 'unknown'] : []),
+      type === 'TXT' ? textValue(value) : value,
+    ]),
   );
+}
+
+export const keyTable = (keys: readonly DomainKey[]): string =>
+  table(
+    ['KEY', 'ALGORITHM', 'STATE', 'SINCE'],
+    keys.map(({ selector, algorithm, state, created, activated, retired }) => [
+      selector,
+      algorithm,
+      state,
+      { Publishing: created, Active: activated, Retiring: retired }[state] ?? '',
+    ]),
+  );
+
+/** What is left to do by hand, a line each; empty when nothing is. */
+export function advice({ records, keys }: Pick<DomainRecords, 'records' | 'keys'>): string[] {
+  const wrong = records.flatMap((record) => {
+    const text = recordAdvice(record);
+    return text === undefined ? [] : [text];
+  });
+  const retiring = keys.flatMap(({ selector, state, removedAfter }) =>
+    state === 'Retiring'
+      ? [`Leave the record of ${selector} until ${removedAfter ?? 'it is gone from this list'}.`]
+      : [],
+  );
+  return [...wrong, ...retiring];
+}
+
+function recordAdvice({ type, name, value, state, observed }: PublishedRecord): string | undefined {
+  if (state === undefined || state === 'Published') return undefined;
+  const found = observed === undefined ? '' : ` Found: ${observed}`;
+  if (type === 'PTR') return `Ask the owner of the address for ${name} PTR ${value}.${found}`;
+  return state === 'Missing' ? `Publish ${type} ${name}.${found}` : `Correct ${type} ${name}.${found}`;
+}
 
 function textValue(value: string): string {
   const strings = splitText(value);

@@ -105,8 +105,21 @@ function judgement(object: StatusObject): Pick<ObjectRow, 'ready' | 'reason' | '
   if (!ready || ready.observedGeneration < generation) {
     return { ready: 'Unknown', reason: 'Pending', message: 'the operator has not looked at this version yet' };
   }
-  return { ready: ready.status, reason: ready.reason, message: ready.status === 'True' ? '' : ready.message };
+  return {
+    ready: ready.status,
+    reason: ready.reason,
+    message: ready.status === 'True' ? notes(object) : ready.message,
+  };
 }
+
+const NOTES: ReadonlySet<string> = new Set(['DnsVerified=False', 'SpfIncomplete=True']);
+
+/** What does not keep an object from being ready, and should be known. */
+const notes = (object: StatusObject): string =>
+  conditionsOf(object)
+    .filter(({ type, status }) => NOTES.has(`${type}=${status}`))
+    .map(({ message }) => message)
+    .join(' ');
 
 /** An edit that was refused: the last good version is in force, and the object says so. */
 function refusedEdits(object: StatusObject): readonly ManifestProblem[] {

@@ -85,3 +85,54 @@ test('a key signs once it is in DNS, and a record that is wrong is told with wha
     assert.ok(events(standalone).includes(reason), `${reason} among ${events(standalone).join()}`);
   }
 });
+
+test('a rotation: the next key signs once DNS has it, and DNS that fails stops nothing', async () => {
+  const [port = 0, submission = 0, monitoring = 0] = await freePorts(3);
+  await using destination = await Destination.start();
+  await using dns = await MockDns.start();
+  dns.add({ type: 'TXT', name: 'spf.other.test', data: ['v=spf1 -all'] });
+  await using standalone = await Standalone.start(
+    { 'relay.yaml': relay({ port, submission, monitoring, destination: destination.port }), 'domain.yaml': domain() },
+    ['--dns-resolvers', dns.address],
+  );
+  await standalone.until('there are records', () => records(standalone).length === 4);
+  for (const record of records(standalone)) publish(dns, record);
+  await standalone.untilReady(DOMAIN);
+
+  standalone.write('domain.yaml', domain('', 'chasqui.dev/rotate-dkim: "1"'));
+  await standalone.until('the next keys are made', () =>
+    /r1 Active.*r2 Publishing.*e2 Publishing/.test(states(standalone)),
+  );
+  assert.equal(standalone.condition(DOMAIN, 'Ready')?.status, 'True', 'while they wait');
+  const r2 = named(standalone, 'chasqui-r2._domainkey.example.test');
+  assert.ok(r2);
+
+  // From here on DNS fails for all that was published before; the operator is killed while it does.
+  for (const { name } of records(standalone)) if (!name.includes('2._domainkey')) dns.fail(name, 'servfail');
+  await standalone.kill();
+  standalone.run();
+  publish(dns, r2);
+  await standalone.until('the next RSA key signs', () =>
+    /^chasqui-r1 Retiring, chasqui-r2 Active, chasqui-e1 Active, chasqui-e2 Publishing$/.test(states(standalone)),
+  );
+  assert.equal(standalone.condition(DOMAIN, 'DnsVerified')?.status, 'True', 'as it was last seen');
+  assert.equal(named(standalone, 'chasqui-r1._domainkey.example.test')?.state, 'Published', 'and stays in the list');
+  await standalone.until('the relay goes by it', () => standalone.condition(DOMAIN, 'Programmed')?.status === 'True');
+
+  await using client = await SmtpClient.connect(port);
+  await client.talk(
+    ['EHLO client.test', '250'],
+    ['MAIL FROM:<shop@example.test>', '250'],
+    ['RCPT TO:<ada@example.org>', '250'],
+    ['DATA', '354'],
+  );
+  assert.match(await client.content('From: shop@example.test\r\nSubject: Hello\r\n\r\nHello\r\n'), /^250 /);
+  const [message] = await destination.received(1);
+  const signatures = message?.data.toString().match(/\bs=chasqui-[a-z0-9]+/g);
+  assert.deepEqual(signatures?.sort(), ['s=chasqui-e1', 's=chasqui-r2']);
+  assert.equal(
+    standalone.lines.filter(({ reason }) => reason === 'DkimKeyCreated').length,
+    4,
+    'no key is made twice, over the restart too',
+  );
+});
