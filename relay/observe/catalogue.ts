@@ -16,6 +16,7 @@ export interface Declaration {
     | 'recipients'
     | 'deliveries'
     | 'seconds'
+    | 'failures'
     | '0 or 1';
   /** By label, its values: all of them, or in words what bounds them. Nothing that a client chooses is a label. */
   readonly labels?: Readonly<Record<string, readonly string[] | string>>;

@@ -186,6 +186,15 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
     },
     async () => spool.health().setAside,
   );
+  catalogue.gauge(
+    {
+      name: 'chasqui_queue_read_failures',
+      help: 'Looks for what is due since the start that failed; each is made again.',
+      question: 'Can the queue be read?',
+      unit: 'failures',
+    },
+    async () => spool.health().readFailures,
+  );
 
   return {
     observer: {

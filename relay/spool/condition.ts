@@ -26,6 +26,7 @@ export class Condition {
   #bodiesFail: WriteFailure | undefined;
   #told: Hindrance['kind'] | undefined;
   #full = false;
+  #notUnderstood = 0;
 
   constructor(log: Log, report: WriterReport) {
     this.#log = log;
@@ -64,13 +65,22 @@ export class Condition {
     return this.#bodiesFail;
   }
 
+  /** A delivery whose rows are whole, and of a form that this version does not know. */
+  leaveOut(delivery: number, error: unknown): void {
+    this.#notUnderstood += 1;
+    this.#log('error', `a delivery cannot be understood; left out until the next start: ${String(error)}`, {
+      delivery,
+    });
+  }
+
   get health(): SpoolHealth {
     const hindrance = this.hindrance();
     return {
       ...(hindrance && { hindrance }),
       records: this.#report.failing === undefined,
       freeBytes: this.#report.freeBytes,
-      setAside: this.#report.setAside,
+      setAside: this.#report.setAside + this.#notUnderstood,
+      readFailures: this.#report.readFailures,
     };
   }
 

@@ -114,17 +114,39 @@ export class Lanes {
    * Takes up to `limit` deliveries of a destination that are due; each of its senders has a share.
    *
    * @param afterSender whose turn was the last one
+   * @throws what SQLite throws; nothing is in hand then that was not before
    */
   take(destination: string, nowMs: number, limit: number, afterSender: string | undefined): Share {
-    const { lanes, laterMs, whole } = this.#lanes(destination, nowMs, limit, afterSender);
     const deliveries: number[] = [];
+    try {
+      return this.#take(destination, nowMs, limit, afterSender, deliveries);
+    } catch (error) {
+      this.release(deliveries);
+      throw error;
+    }
+  }
+
+  /** What was just taken could not be handed on. Asks nothing of the database, which may be what failed. */
+  takeBack(destination: string, dueMs: number, deliveries: readonly number[]): void {
+    this.release(deliveries);
+    this.add([{ destination, dueMs }]);
+  }
+
+  #take(
+    destination: string,
+    nowMs: number,
+    limit: number,
+    afterSender: string | undefined,
+    deliveries: number[],
+  ): Share {
+    const { lanes, laterMs, whole } = this.#lanes(destination, nowMs, limit, afterSender);
     let open = lanes;
     while (open.length > 0 && deliveries.length < limit) {
       const share = Math.max(1, Math.floor((limit - deliveries.length) / open.length));
       open = open.filter(({ sender }) => {
-        const some = this.#takeOf(destination, sender, nowMs, Math.min(share, limit - deliveries.length));
-        deliveries.push(...some);
-        return some.length === share;
+        const before = deliveries.length;
+        this.#takeOf(destination, sender, nowMs, Math.min(limit, before + share), deliveries);
+        return deliveries.length === before + share;
       });
     }
     // A lane that gave its whole share may be at its end: the next look will tell.
@@ -180,16 +202,15 @@ export class Lanes {
     return undefined;
   }
 
-  #takeOf(destination: string, sender: string, nowMs: number, limit: number): readonly number[] {
-    const taken: number[] = [];
+  /** @param taken grows to so many at most */
+  #takeOf(destination: string, sender: string, nowMs: number, upTo: number, taken: number[]): void {
     for (const row of this.#lane.iterate(destination, sender)) {
-      if (taken.length === limit || integerOf(row.due) > nowMs) break;
+      if (taken.length === upTo || integerOf(row.due) > nowMs) break;
       const id = integerOf(row.id);
       if (this.#inHand.has(id)) continue;
       this.#inHand.add(id);
       taken.push(id);
     }
-    return taken;
   }
 
   /** Nothing is due any more: says when the next one is. */

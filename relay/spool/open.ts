@@ -8,7 +8,7 @@ import type { Hasten } from './hasten.ts';
 import { SpoolIntake } from './intake.ts';
 import type { Moves } from './move.ts';
 import { formatQueueId, parseQueueId, rowName } from './queue-id.ts';
-import type { Answers, NewMessage, Opened, Steered, StoredMessage } from './requests.ts';
+import type { Answers, NewMessage, Opened, Steered, StoredDelivery, StoredMessage } from './requests.ts';
 import { HELD_FROM, isHeld, parseEnvelope, parseRecipients } from './rows.ts';
 import {
   type Accepted,
@@ -20,6 +20,7 @@ import {
   type NewDelivery,
   type Outcome,
   type QueueCounts,
+  type QueuedDelivery,
   type QueuedMessage,
   type QueuePage,
   type Requeued,
@@ -127,20 +128,19 @@ class ThreadedSpool implements Spool {
 
   async take(destination: string, wish: Wish): Promise<Taken> {
     const taken = await this.#thread.request<'take'>({ kind: 'take', destination, ...wish });
-    return {
-      ...taken,
-      deliveries: taken.deliveries.map((row) => {
-        const envelope = parseEnvelope(row.envelope);
-        return {
-          id: row.id,
-          queueId: envelope.queueId ?? formatQueueId(this.spoolId, row.message),
-          destination: row.destination,
-          envelope,
-          attempts: row.attempts,
-          recipients: parseRecipients(row.recipients),
-        };
-      }),
-    };
+    return { ...taken, deliveries: taken.deliveries.flatMap((row) => this.#delivery(row)) };
+  }
+
+  /** None where it cannot be understood: it stays in hand, and holds up no other that was taken with it. */
+  #delivery({ id, message, destination, attempts, ...row }: StoredDelivery): readonly QueuedDelivery[] {
+    try {
+      const envelope = parseEnvelope(row.envelope);
+      const queueId = envelope.queueId ?? formatQueueId(this.spoolId, message);
+      return [{ id, queueId, destination, envelope, attempts, recipients: parseRecipients(row.recipients) }];
+    } catch (error) {
+      this.#condition.leaveOut(id, error);
+      return [];
+    }
   }
 
   async giveBack(deliveries: readonly number[]): Promise<void> {

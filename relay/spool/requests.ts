@@ -244,6 +244,7 @@ export interface WriterReport {
   /** Why the queue is not all that was committed. */
   readonly damaged: string | undefined;
   readonly setAside: number;
+  readonly readFailures: number;
 }
 
 export type FromWriter =

@@ -218,6 +218,8 @@ export interface SpoolHealth {
   readonly freeBytes: number;
   /** Deliveries and messages that were found damaged since the start and are held. */
   readonly setAside: number;
+  /** Times since the start that nothing could be taken, such as for a disk that cannot be read. */
+  readonly readFailures: number;
 }
 
 export interface Spool {

@@ -25,6 +25,7 @@ import { integerOf } from './rows.ts';
 import { putInPlace } from './salvage.ts';
 import { Search } from './search.ts';
 import type { WriteFailure } from './spool.ts';
+import { Taking } from './taking.ts';
 import { Totals } from './totals.ts';
 import { LOOKED_AT_FIRST, Unfinished } from './unfinished.ts';
 import { UsageTable } from './usage.ts';
@@ -55,13 +56,13 @@ export class Storage {
   readonly #questions: Questions;
   readonly #search: Search;
   readonly #lanes: Lanes;
+  readonly #taking: Taking;
   readonly #idFile: IdFile;
   readonly #freePages: StatementSync;
   readonly #touch: StatementSync;
   readonly #reserve: Reserve;
   readonly #damaged: string | undefined;
   #failing: WriteFailure | undefined;
-  #setAside = 0;
   #diskBytes = 0;
   #highestId: number;
   #messages: number;
@@ -102,6 +103,7 @@ export class Storage {
     this.#questions = new Questions(db);
     this.#search = new Search(db);
     this.#lanes = new Lanes(db);
+    this.#taking = new Taking(this.#lanes, this.#questions, log);
     // Of messages whose rows were lost the bodies may be all that is left.
     if (this.#damaged !== undefined) return;
     const orphans = removeOrphans(folder, spoolId, (id) => this.#questions.hasBodyFile(id));
@@ -176,7 +178,8 @@ export class Storage {
       messages: this.#messages,
       failing: this.#failing,
       damaged: this.#damaged,
-      setAside: this.#setAside,
+      setAside: this.#taking.setAside,
+      readFailures: this.#taking.failures,
     };
   }
 
@@ -214,16 +217,8 @@ export class Storage {
     switch (question.kind) {
       case 'destinations':
         return this.#lanes.destinations(question.nowMs, question.limit, question.after);
-      case 'take': {
-        const { destination, nowMs, limit, afterSender } = question;
-        const share = this.#lanes.take(destination, nowMs, limit, afterSender);
-        // What is damaged stays taken: else it would be the first of its lane forever.
-        const deliveries = this.#questions.deliveries(share.deliveries, (id, error) => {
-          this.#log('error', `${error.message}; left out until the next start`, { delivery: id });
-          this.#setAside += 1;
-        });
-        return { ...share, deliveries };
-      }
+      case 'take':
+        return this.#taking.take(question.destination, question);
       case 'giveBack':
         return this.#lanes.giveBack(question.deliveries);
       case 'read':
