@@ -36,8 +36,8 @@ test: install ## check and test everything
 # Where KUBECONFIG is set, the tests use that cluster. Otherwise each test file has an API server of its own.
 test-api: install ## run the tests that need a Kubernetes API server (built once from Go modules, in minutes)
 	@sh test/prepare.sh
-	@if [ -n "$$KUBECONFIG" ]; then test/cluster/binaries/build kubectl; \
-	  else test/cluster/binaries/build etcd kube-apiserver kubectl kube-controller-manager; fi >/dev/null
+	@if [ -n "$$KUBECONFIG" ]; then test/cluster/binaries/build kubectl helm; \
+	  else test/cluster/binaries/build etcd kube-apiserver kubectl kube-controller-manager helm; fi >/dev/null
 	$(NODE) --test --test-concurrency=2 --test-timeout=300000 '$(SOURCES)/**/*.api.test.ts'
 
 soak: install ## run the tests that take long: a hundred kills, and a kill at each system call of the queue (an hour)

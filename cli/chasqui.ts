@@ -14,6 +14,10 @@ const VERBS: Readonly<Record<string, Verb>> = {
     load: () => import('./verbs/standalone.ts'),
   },
   operator: { summary: 'run relays on Kubernetes', load: () => import('./verbs/operator.ts') },
+  uninstall: {
+    summary: 'prepare a cluster for having its operator taken off',
+    load: () => import('./verbs/uninstall.ts'),
+  },
   relay: { summary: 'run one replica of a relay (the operator starts it)', load: () => import('./verbs/relay.ts') },
   sink: { summary: 'take mail as a demo destination, and print and verify it', load: () => import('./verbs/sink.ts') },
   send: { summary: 'send a message as an SmtpUser', load: () => import('./verbs/send.ts') },

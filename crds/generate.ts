@@ -1,4 +1,4 @@
-/** Writes the CRD of each kind beside its source: `npm run generate`. */
+/** Writes the CRD of each kind beside its source, and into the Helm chart: `npm run generate`. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dump } from 'js-yaml';
@@ -80,5 +80,9 @@ export const crdYaml = (definition: KindDefinition): string =>
   )}`;
 
 if (import.meta.main) {
-  for (const definition of KINDS) await writeFile(join(import.meta.dirname, crdFile(definition)), crdYaml(definition));
+  for (const folder of ['.', '../charts/chasqui/files/crds']) {
+    for (const definition of KINDS) {
+      await writeFile(join(import.meta.dirname, folder, crdFile(definition)), crdYaml(definition));
+    }
+  }
 }

@@ -42,7 +42,7 @@ function folder(t: TestContext): string {
 test('help names each verb and begins with an example', async () => {
   const { code, stdout } = await run(PROGRAM, ['--help']);
   assert.equal(code, 0);
-  for (const verb of ['standalone', 'operator', 'relay', 'sink', 'send', 'status', 'dns', 'queue']) {
+  for (const verb of ['standalone', 'operator', 'uninstall', 'relay', 'sink', 'send', 'status', 'dns', 'queue']) {
     assert.match(stdout, new RegExp(`^ {2}${verb} `, 'm'));
     const help = await run(PROGRAM, [verb, '--help']);
     assert.equal(help.code, 0);
