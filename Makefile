@@ -8,7 +8,7 @@ SOURCES := {cli,crds,docs,examples,image,operator,relay,test}
 INSTALLED := node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-api soak bench bench-queue bench-fairness fuzz lint format generate image clean
+.PHONY: help install run test test-api e2e cluster cluster-down soak bench bench-queue bench-fairness fuzz lint format generate image clean
 # Options for another Node are none of the pinned one's business.
 unexport NODE_OPTIONS
 
@@ -39,6 +39,19 @@ test-api: install ## run the tests that need a Kubernetes API server (built once
 	@if [ -n "$$KUBECONFIG" ]; then test/cluster/binaries/build kubectl helm; \
 	  else test/cluster/binaries/build etcd kube-apiserver kubectl kube-controller-manager helm; fi >/dev/null
 	$(NODE) --test --test-concurrency=2 --test-timeout=300000 '$(SOURCES)/**/*.api.test.ts'
+
+# Where KUBECONFIG is set, the tests use that cluster; IMPORT_IMAGE is the command that brings it an image of a file.
+# Otherwise the one of `make cluster`, which is started for the tests when it does not run, and ended after them.
+e2e: install ## run the tests that need pods, on a test cluster (Linux and root) or on yours
+	@sh test/prepare.sh
+	NODE=$(NODE) test/cluster/e2e $(NODE) --test --test-concurrency=1 --test-timeout=600000 '$(SOURCES)/**/*.e2e.test.ts'
+
+cluster: install ## start a Kubernetes of one node on this machine (Linux and root), and say how it is reached
+	@sh test/prepare.sh cluster
+	@$(NODE) test/cluster/node/up.ts
+
+cluster-down: install ## end it
+	@$(NODE) test/cluster/node/down.ts
 
 soak: install ## run the tests that take long: a hundred kills, and a kill at each system call of the queue (an hour)
 	$(NODE) --test --test-concurrency=1 --test-timeout=5400000 'test/**/*.soak.ts'

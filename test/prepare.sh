@@ -1,19 +1,34 @@
 #!/bin/sh
 # Installs what the tests need beyond Node: a Python environment in .venv, and system packages where this is root on a
 # machine with apt. Elsewhere it says what is missing: tests that need it are skipped, but where CI is set that is a
-# failure.
+# failure. `prepare.sh cluster` is for a test cluster with a node: container runtime and network instead.
 set -eu
 cd "$(dirname "$0")/.."
 
 missing=''
 lacks() { missing="$missing $1"; }
-command -v python3 >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null || lacks python3-venv
-command -v strace >/dev/null || lacks strace
-command -v swaks >/dev/null || lacks swaks
-perl -MNet::SSLeay -e 1 2>/dev/null || lacks libnet-ssleay-perl
-command -v promtool >/dev/null || lacks prometheus
-command -v unbound >/dev/null || lacks unbound
-[ -x /usr/sbin/smtp-source ] || lacks postfix
+cluster_packages() {
+  command -v openssl >/dev/null || lacks openssl
+  command -v containerd >/dev/null || lacks containerd
+  command -v runc >/dev/null || lacks runc
+  [ -x /usr/lib/cni/bridge ] || [ -x /opt/cni/bin/bridge ] || lacks containernetworking-plugins
+  command -v iptables >/dev/null || lacks iptables
+  command -v conntrack >/dev/null || lacks conntrack
+  command -v socat >/dev/null || lacks socat
+  command -v ip >/dev/null || lacks iproute2
+}
+
+program_packages() {
+  command -v python3 >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null || lacks python3-venv
+  command -v strace >/dev/null || lacks strace
+  command -v swaks >/dev/null || lacks swaks
+  perl -MNet::SSLeay -e 1 2>/dev/null || lacks libnet-ssleay-perl
+  command -v promtool >/dev/null || lacks prometheus
+  command -v unbound >/dev/null || lacks unbound
+  [ -x /usr/sbin/smtp-source ] || lacks postfix
+  command -v openssl >/dev/null || lacks openssl
+}
+if [ "${1:-}" = cluster ]; then cluster_packages; else program_packages; fi
 
 # Packages such as prometheus and unbound start a service when they are installed; policy-rc.d forbids it.
 install_packages() {
@@ -44,6 +59,7 @@ if [ -n "$missing" ]; then
   echo 'The tests that need them are skipped.' >&2
 fi
 
+if [ "${1:-}" = cluster ]; then exit 0; fi
 if ! cmp -s test/requirements.txt .venv/requirements.txt; then
   case $missing in
     *python3-venv*) exit 0 ;;

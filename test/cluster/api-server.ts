@@ -14,7 +14,7 @@
  * (`needsOwnApiServer`) cannot be had there.
  */
 import assert from 'node:assert/strict';
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -26,6 +26,7 @@ import { Authority, type KeyPair } from './certificates.ts';
 import { Daemon } from './daemon.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
 import { Kubectl } from './kubectl.ts';
+import { makeNamespace, type Namespace } from './namespace.ts';
 import { program } from './programs.ts';
 
 const EXISTING = process.env.KUBECONFIG;
@@ -118,12 +119,9 @@ export class ApiServer implements AsyncDisposable {
     await this.kubectl.run('wait', '--for=condition=Established', 'crd', ...KINDS.map(nameOfCrd), '--timeout=60s');
   }
 
-  /** A namespace of the caller's own. In a cluster that was there, it goes when it is disposed of. */
-  async namespace(): Promise<AsyncDisposable & { readonly name: string }> {
-    const name = `test-${randomBytes(4).toString('hex')}`;
-    await this.kubectl.run('create', 'namespace', name);
-    const remove = () => this.kubectl.run('delete', 'namespace', name, '--wait=false');
-    return { name, [Symbol.asyncDispose]: async () => void (this.#own || (await remove())) };
+  /** A namespace of the caller's own. */
+  async namespace(): Promise<Namespace> {
+    return makeNamespace(this.kubectl, {});
   }
 
   /** Ends the API server; etcd goes on. */

@@ -14,6 +14,7 @@ export type Program =
   | 'kube-scheduler'
   | 'kubelet'
   | 'kube-proxy'
+  | 'pause'
   | 'coredns'
   | 'helm'
   | 'cert-manager'
