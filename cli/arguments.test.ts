@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hostAndPort, wholeNumber } from './arguments.ts';
+import { bindAddress, hostAndPort, nameList, wholeNumber } from './arguments.ts';
 
 test('an address is HOST:PORT, with brackets around IPv6', () => {
   assert.deepEqual(hostAndPort('127.0.0.1:25'), { host: '127.0.0.1', port: 25 });
@@ -20,4 +20,16 @@ test('a whole number keeps its bounds', () => {
   for (const text of ['0', '11', '1.5', '-1', '1e1', '', ' 1', '9999999999999999']) {
     assert.throws(() => parse(text), /from 1 to 10/, text);
   }
+});
+
+test('an address to bind may leave out the host, and 0 is none', () => {
+  assert.deepEqual(bindAddress(':8080'), { port: 8080 });
+  assert.deepEqual(bindAddress('127.0.0.1:8080'), { host: '127.0.0.1', port: 8080 });
+  assert.equal(bindAddress('0'), undefined);
+  assert.throws(() => bindAddress('8080'), /HOST:PORT/);
+});
+
+test('names of namespaces stand with commas, each once', () => {
+  assert.deepEqual(nameList('mail, shop,mail'), ['mail', 'shop']);
+  for (const text of ['', 'a,,b', 'Mail', 'a/b']) assert.throws(() => nameList(text), /names of namespaces/, text);
 });

@@ -1,7 +1,10 @@
 /** Arguments of the command line, parsed and checked where they enter. */
 import { isIP, isIPv6 } from 'node:net';
 import { InvalidArgumentError, Option } from 'commander';
+import { NAME_PATTERN } from '../crds/common.ts';
 import { durationMs } from '../crds/duration.ts';
+
+const NAME = new RegExp(NAME_PATTERN);
 
 /** A whole number within bounds. */
 export const wholeNumber =
@@ -36,6 +39,19 @@ export function hostAndPort(text: string): Address {
     throw new InvalidArgumentError('It must be HOST:PORT, such as 127.0.0.1:2587 or [::1]:2587.');
   }
   return { host, port };
+}
+
+/** `[HOST]:PORT`, all addresses without a host; undefined for `0`, which means none. */
+export function bindAddress(text: string): { readonly host?: string; readonly port: number } | undefined {
+  if (text === '0') return undefined;
+  return text.startsWith(':') ? { port: hostAndPort(`any${text}`).port } : hostAndPort(text);
+}
+
+/** Names of namespaces, with commas. */
+export function nameList(text: string): readonly string[] {
+  const names = text.split(',').map((name) => name.trim());
+  if (names.every((name) => NAME.test(name) && name.length <= 63)) return [...new Set(names)];
+  throw new InvalidArgumentError('It must be names of namespaces, with commas, such as mail,shop.');
 }
 
 /** `-o table|json|...`; the first is the default. */

@@ -92,6 +92,19 @@ export function withDefaults(schema: StructuralSchema, value: unknown): unknown 
   return result;
 }
 
+/** A copy of value without the fields that the schema does not know, as an API server prunes them. */
+export function pruned(schema: StructuralSchema, value: unknown): unknown {
+  const { items, properties, additionalProperties } = schema;
+  if (Array.isArray(value)) return items ? value.map((item) => pruned(items, item)) : value;
+  if (typeof value !== 'object' || value === null || additionalProperties) return value;
+  const result: Record<string, unknown> = {};
+  for (const [name, given] of Object.entries(value)) {
+    const property = properties && Object.hasOwn(properties, name) ? properties[name] : undefined;
+    if (property) define(result, name, pruned(property, given));
+  }
+  return result;
+}
+
 /** Assigns as data, so that a field called `__proto__` is one more unknown field. */
 function define(target: Record<string, unknown>, name: string, value: unknown): void {
   Object.defineProperty(target, name, { value, enumerable: true, configurable: true, writable: true });

@@ -5,7 +5,7 @@ import { AGAINST_RULES } from './cases/against-rules.ts';
 import { MALFORMED } from './cases/malformed.ts';
 import { domain, relay, smarthost, user } from './cases/manifests.ts';
 import { WORKLOAD } from './cases/workload.ts';
-import { completeSpec, immutabilityProblems, validateManifest } from './validate.ts';
+import { completeSpec, immutabilityProblems, judgeStored, validateManifest } from './validate.ts';
 
 describe('what an API server would refuse', () => {
   const refused: readonly (readonly [
@@ -148,5 +148,23 @@ describe('what cannot change', () => {
 
   test('everything else can', () => {
     assert.deepEqual(immutabilityProblems('MailDomain', domain().spec, domain({ relayRefs: [] }).spec), []);
+  });
+});
+
+describe('an object that an API server has taken', () => {
+  test('is read without the fields of a newer CRD', () => {
+    const { spec } = user();
+    const { spec: read, problems } = judgeStored('SmtpUser', { ...spec, future: true, quota: { perMinute: 1 } });
+    assert.deepEqual(problems, []);
+    assert.deepEqual(read, judgeStored('SmtpUser', spec).spec);
+  });
+
+  test('is not read where it lacks what an older CRD did not ask for', () => {
+    const { spec, problems } = judgeStored('SmtpUser', { senders: ['*@example.test'] });
+    assert.equal(spec, undefined);
+    assert.deepEqual(
+      problems.map(({ field }) => field),
+      ['spec.relayRef'],
+    );
   });
 });

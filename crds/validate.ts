@@ -16,7 +16,7 @@ import {
 } from './problem.ts';
 import type { KindDefinition, KindName } from './resource.ts';
 import { ruleProblems } from './rules.ts';
-import { type StructuralSchema, structural, withDefaults } from './structural.ts';
+import { pruned, type StructuralSchema, structural, withDefaults } from './structural.ts';
 
 export type { Problem } from './problem.ts';
 
@@ -112,6 +112,19 @@ export function completeSpec<Kind extends KindName>(kind: Kind, given: unknown):
   const { spec, problems } = judgeSpec(kind, given);
   if (problems.length > 0) throw new TypeError(problems.map(({ field, message }) => `${field}: ${message}`).join('; '));
   return spec as KindTypes[Kind]['spec'];
+}
+
+/**
+ * Judges the spec of an object that an API server has taken: by a CRD older or newer than this program, it may be. What
+ * a newer one has and we do not know is left out.
+ */
+export function judgeStored<Kind extends KindName>(
+  kind: Kind,
+  given: unknown,
+): { readonly spec?: KindTypes[Kind]['spec']; readonly problems: readonly Problem[] } {
+  const schema = SPECS.get(kind)?.schema;
+  const { spec, problems } = judgeSpec(kind, schema ? pruned(schema, given) : given);
+  return problems.length > 0 ? { problems } : { spec: spec as KindTypes[Kind]['spec'], problems };
 }
 
 /** The types say what the schema and the rules of the kind have just checked. */

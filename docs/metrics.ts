@@ -1,14 +1,24 @@
-/** Writes `metrics.md` from what a relay declares. */
-import type { Documented } from '../relay/observe/catalogue.ts';
+/** Writes `metrics.md` from what a relay and the operator declare. */
+import { operatorMetrics } from '../operator/metrics.ts';
+import type { Documented as OfOperator } from '../operator/runtime/catalogue.ts';
+import type { Documented as OfRelay } from '../relay/observe/catalogue.ts';
 import { createMetrics } from '../relay/observe/metrics.ts';
 
 const INTRODUCTION = `# Metrics
 
-<!-- Generated from relay/observe/metrics.ts by "npm run generate". Do not edit. -->
+<!-- Generated from relay/observe/metrics.ts and operator/metrics.ts by "npm run generate". Do not edit. -->
 
 Each replica of a relay serves its metrics for Prometheus at \`/metrics\` of its monitoring port (\`monitoring.port\`; on
 one machine replica i has that port + i). They count since the replica started: sum rates over the replicas. No label has
 a value that a client or a destination chooses, so their number is bounded.
+
+\`chasqui operator\` serves its own, which are [below](#the-operator), at \`--metrics-bind-address\`.
+`;
+
+const OF_THE_OPERATOR = `## The operator
+
+Of its controllers and its requests under the names that controller-runtime and client-go use, so that dashboards and
+alerts for any operator show this one.
 `;
 
 const refuse = (): never => {
@@ -17,19 +27,33 @@ const refuse = (): never => {
 const NO_QUEUE = { stats: async () => refuse(), health: refuse };
 
 /** What a relay exposes, in the order of its page. */
-export const declarations = (): readonly Documented[] => createMetrics(NO_QUEUE, () => 0).declarations;
+export const declarations = (): readonly OfRelay[] => createMetrics(NO_QUEUE, () => 0).declarations;
+
+/** What `chasqui operator` exposes. */
+export const operatorDeclarations = (): readonly OfOperator[] =>
+  operatorMetrics({ objects: { list: () => [] }, keptKeys: () => [], leading: () => false, nowMs: () => 0 })
+    .declarations;
 
 /** The reference as one Markdown page. */
-export const metricsReference = (): string => [INTRODUCTION, ...declarations().map(section)].join('\n');
+export const metricsReference = (): string =>
+  [
+    INTRODUCTION,
+    ...declarations().map((each) => section(each, '##')),
+    OF_THE_OPERATOR,
+    ...operatorDeclarations().map((each) => section(each, '###')),
+  ].join('\n');
 
-const section = ({ name, type, unit, help, question, labels }: Documented): string => `## ${name}
+const section = (
+  { name, type, unit, help, question, labels }: OfRelay | OfOperator,
+  heading: string,
+): string => `${heading} ${name}
 
 *${question}*
 
 ${help} A ${type}, in ${unit}.
 ${labels ? `\n${labelList(labels)}\n` : ''}`;
 
-const labelList = (labels: NonNullable<Documented['labels']>): string =>
+const labelList = (labels: NonNullable<OfOperator['labels']>): string =>
   Object.entries(labels)
     .map(([label, values]) => `- \`${label}\`: ${typeof values === 'string' ? values : values.map(code).join(', ')}`)
     .join('\n');

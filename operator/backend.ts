@@ -10,6 +10,8 @@ export interface Objects {
   /** Accepted objects of a kind, from memory. Empty until `synced`. */
   list<Kind extends KindName>(kind: Kind): readonly KindTypes[Kind][];
   get<Kind extends KindName>(kind: Kind, key: ObjectKey): KindTypes[Kind] | undefined;
+  /** Whether an object is there that cannot be read, so that `get` does not have it: it is not gone. */
+  illegible?(kind: KindName, key: ObjectKey): boolean;
   /** Calls listener for each object that appears, changes (status included) or goes. */
   watch(listener: (kind: KindName, key: ObjectKey) => void): void;
   patchStatus<Kind extends KindName>(

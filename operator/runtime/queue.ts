@@ -10,6 +10,17 @@ const LAST_RETRY_MS = 60_000;
 /** Longest timer (ms): Node takes at most 2^31-1, and timers stand still while a machine sleeps. */
 const LONGEST_TIMER_MS = 12 * 3_600_000;
 
+/** Told of what a queue does, for metrics. */
+export interface QueueMeter {
+  added(key: string): void;
+  /** It waited, and need not be worked on now. */
+  removed(key: string): void;
+  /** @param waitedMs since it was added */
+  began(key: string, waitedMs: number): void;
+  /** @param outcome Again: it asked to be worked on once more, later */
+  ended(key: string, tookMs: number, outcome: 'Done' | 'Again' | 'Failed'): void;
+}
+
 export interface QueueOptions {
   /** Works on a key; resolves to the milliseconds after which to do so again, if at all. */
   readonly work: (key: string) => Promise<number | undefined>;
@@ -17,13 +28,15 @@ export interface QueueOptions {
   readonly failed: (key: string, error: unknown, retryMs: number) => void;
   /** Keys that are worked on at the same time. */
   readonly workers: number;
+  readonly meter?: QueueMeter;
   /** From 0 to 1, for the jitter. */
   readonly random?: () => number;
 }
 
 export class KeyedQueue {
   readonly #options: QueueOptions;
-  readonly #waiting = new Set<string>();
+  /** Since when. */
+  readonly #waiting = new Map<string, number>();
   readonly #working = new Map<string, Promise<void>>();
   readonly #delayed = new Map<string, { readonly timer: NodeJS.Timeout; readonly dueMs: number }>();
   readonly #failures = new Map<string, number>();
@@ -62,7 +75,10 @@ export class KeyedQueue {
     if (this.#state === 'Stopped') return;
     clearTimeout(this.#delayed.get(key)?.timer);
     this.#delayed.delete(key);
-    this.#waiting.add(key);
+    if (!this.#waiting.has(key)) {
+      this.#waiting.set(key, performance.now());
+      this.#options.meter?.added(key);
+    }
     this.#dispatch();
   }
 
@@ -78,27 +94,32 @@ export class KeyedQueue {
 
   #dispatch(): void {
     if (this.#state !== 'Started') return;
-    for (const key of this.#waiting) {
+    for (const [key, sinceMs] of this.#waiting) {
       if (this.#working.size >= this.#options.workers) return;
       if (this.#working.has(key)) continue;
       this.#waiting.delete(key);
+      this.#options.meter?.began(key, performance.now() - sinceMs);
       this.#working.set(key, this.#work(key));
     }
   }
 
   async #work(key: string): Promise<void> {
+    const beganMs = performance.now();
+    let outcome: 'Done' | 'Again' | 'Failed' = 'Failed';
     try {
       const againMs = await this.#options.work(key);
+      outcome = againMs === undefined ? 'Done' : 'Again';
       this.#failures.delete(key);
       if (againMs !== undefined) this.#addAfter(key, againMs, 'Replace');
     } catch (error) {
       const failures = this.#failures.get(key) ?? 0;
       this.#failures.set(key, failures + 1);
       const retryMs = this.#retryMs(failures, error);
-      this.#waiting.delete(key);
+      if (this.#waiting.delete(key)) this.#options.meter?.removed(key);
       this.#addAfter(key, retryMs, 'Replace');
       this.#options.failed(key, error, retryMs);
     } finally {
+      this.#options.meter?.ended(key, performance.now() - beganMs, outcome);
       this.#working.delete(key);
       this.#dispatch();
     }

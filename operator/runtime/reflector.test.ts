@@ -228,6 +228,18 @@ describe('a reflector', () => {
     assert.deepEqual(names(), ['a@10']);
   });
 
+  it('never passes an empty copy for an empty world when it is stopped before all was read', async (t) => {
+    const { source, reflector } = scene(t);
+    const answer = Promise.withResolvers<SourcePage<Note>>();
+    source.list = () => answer.promise;
+    const started = reflector.start();
+    const stopped = reflector.stop();
+    await assert.rejects(started, /before all was read/);
+    answer.resolve(page(5, []));
+    await stopped;
+    assert.equal(reflector.synced, false);
+  });
+
   it('asks nothing more once it is stopped', async (t) => {
     const { source, reflector } = scene(t);
     source.lists.push(page(5, []));

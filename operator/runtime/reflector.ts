@@ -60,8 +60,8 @@ const GONE_KEPT = 1_000;
 
 export interface ReflectorOptions<Of extends Item> {
   readonly source: Source<Of>;
-  /** Called for each object that appears, changes or goes (undefined); must not throw. */
-  readonly changed: (key: Item['metadata'], now: Of | undefined) => void;
+  /** Called for each object that appears, changes or goes (undefined), with its last metadata; must not throw. */
+  readonly changed: (metadata: Of['metadata'], now: Of | undefined) => void;
   /** Told of each failure, with the wait until the next try (ms). */
   readonly failed: (error: unknown, retryMs: number) => void;
   readonly times?: Partial<ReflectorTimes>;
@@ -89,6 +89,8 @@ export class Reflector<Of extends Item> {
   constructor(options: ReflectorOptions<Of>) {
     this.#options = options;
     this.#times = { ...REFLECTOR_TIMES, ...options.times };
+    // Whoever waits for it is told; nobody need.
+    this.#firstList.promise.catch(() => undefined);
   }
 
   /** Whether all was read once. */
@@ -104,7 +106,10 @@ export class Reflector<Of extends Item> {
     return this.#items.values();
   }
 
-  /** Resolves once all was read, however long that takes; never after a stop. */
+  /**
+   * Resolves once all was read, however long that takes.
+   * @throws {Error} when it is stopped before: an empty copy must not be taken for an empty world
+   */
   async start(): Promise<void> {
     this.#running ??= this.#run();
     await this.#firstList.promise;
@@ -112,6 +117,7 @@ export class Reflector<Of extends Item> {
 
   async stop(): Promise<void> {
     this.#stop.abort();
+    this.#firstList.reject(new Error('stopped before all was read'));
     await this.#running;
   }
 
@@ -126,6 +132,7 @@ export class Reflector<Of extends Item> {
     for (let failures = 0; !this.#stop.signal.aborted; ) {
       try {
         if (this.#version === undefined || performance.now() >= this.#relistAtMs) await this.#relist();
+        if (this.#stop.signal.aborted) return;
         await this.#watch();
         failures = 0;
       } catch (error) {

@@ -6,7 +6,7 @@ import type { DnsChecker } from '../dns/checker.ts';
 import { AppliedGroups } from './applied-groups.ts';
 import { applyPlan, type Effects } from './apply-plan.ts';
 import type { Clock, Controller, World } from './plan.ts';
-import { KeyedQueue } from './queue.ts';
+import { KeyedQueue, type QueueMeter } from './queue.ts';
 import { SecretReaders } from './secret-readers.ts';
 
 /** What the runtime needs of a logger; pino's fits. */
@@ -18,8 +18,20 @@ export interface Log {
 /** Any controller, whatever it observes: only it itself sees that. */
 export type AnyController = Controller<KindName, unknown>;
 
+export interface RunOptions {
+  /**
+   * Resolves true once this process may write: what changes until then is worked on after. False: it is stopped before.
+   * Without it, it may from the start.
+   */
+  readonly campaign?: () => Promise<boolean>;
+  readonly meter?: QueueMeter;
+}
+
 /** Objects that are reconciled at the same time. */
-const WORKERS = 4;
+export const WORKERS = 4;
+
+/** An object with this annotation, of the value "true", is left as it is, and so is what belongs to it. */
+const PAUSED = 'chasqui.dev/paused';
 
 interface Task {
   readonly kind: KindName;
@@ -45,6 +57,7 @@ export async function runControllers(
   clock: Clock,
   log: Log,
   dns: Pick<DnsChecker, 'observe' | 'watch'>,
+  { campaign = async () => true, meter }: RunOptions = {},
 ): Promise<{ stop(): Promise<void> }> {
   const groups = new AppliedGroups();
   const readers = new SecretReaders();
@@ -71,7 +84,8 @@ export async function runControllers(
   const reconcile = async (id: string): Promise<number | undefined> => {
     const { kind, key } = taskOf(id);
     const controller = byKind.get(kind);
-    if (!controller) return undefined;
+    if (!controller || backend.objects.illegible?.(kind, key)) return undefined;
+    if (backend.objects.get(kind, key)?.metadata.annotations?.[PAUSED] === 'true') return undefined;
     const world: World = {
       objects: backend.objects,
       secrets: readers.observedBy(id, backend.secrets),
@@ -99,6 +113,7 @@ export async function runControllers(
   const queue = new KeyedQueue({
     work: reconcile,
     workers: WORKERS,
+    ...(meter && { meter }),
     failed: (id, err, retryMs) => {
       const { kind, key } = taskOf(id);
       log.warn({ kind, ...key, err, retryMs }, 'reconciling failed, will be tried again');
@@ -111,6 +126,7 @@ export async function runControllers(
   // Of domains alone.
   dns.watch((id) => queue.add(`MailDomain/${id}`));
   await backend.start();
+  if (!(await campaign())) return { stop: () => backend.stop() };
   for (const { kind } of KINDS) {
     for (const { metadata } of backend.objects.list(kind)) queue.add(idOf(kind, metadata));
   }

@@ -67,10 +67,11 @@ test('wrong words are refused with exit code 2, on stderr, with the way to help'
   }
 });
 
-test('the operator says that it comes with the Kubernetes backend', async () => {
-  const { code, stderr } = await run(PROGRAM, ['operator']);
-  assert.equal(code, 69);
-  assert.match(stderr, /Kubernetes backend/);
+test('an operator that finds no API server says so, with what to do', async (t) => {
+  const missing = join(folder(t), 'kubeconfig');
+  const { code, stderr } = await run(PROGRAM, ['operator', '--kubeconfig', missing, '--relay-image', 'chasqui:test']);
+  assert.equal(code, 1);
+  assert.match(stderr, /^chasqui: no API server to work on: .*kubeconfig.*see --kubeconfig/);
 });
 
 test('a folder that is no state folder is told, with what to do', async (t) => {

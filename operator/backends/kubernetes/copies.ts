@@ -1,5 +1,6 @@
 /** Copies of what is in the cluster and belongs to relays, sorted by relay. */
 import type { ObjectKey } from '../../../crds/resource.ts';
+import type { ReflectorTimes } from '../../runtime/reflector.ts';
 import type { ApiKind, KubernetesApi, LiveObject } from './api.ts';
 import { LABELS, MANAGER, relayOf } from './children/identity.ts';
 import { CHILD_KINDS, CLAIM_KIND, POD } from './children/kinds.ts';
@@ -17,6 +18,7 @@ export interface CopiesOptions {
   /** Something of the relay appeared, changed or went. */
   readonly changed: (relay: ObjectKey) => void;
   readonly failed: (kind: ApiKind, error: unknown, retryMs: number) => void;
+  readonly times?: Partial<ReflectorTimes>;
 }
 
 export class Copies {
@@ -27,7 +29,7 @@ export class Copies {
   readonly #relays = new Map<string, ObjectKey>();
   readonly #changed: (relay: ObjectKey) => void;
 
-  constructor({ api, namespaces, changed, failed }: CopiesOptions) {
+  constructor({ api, namespaces, changed, failed, times }: CopiesOptions) {
     this.#changed = changed;
     this.#watched = new Map(
       COPIED.map((kind) => {
@@ -35,6 +37,7 @@ export class Copies {
           ...{ api, kind, namespaces, labelSelector: OF_RELAYS, decode: withoutManagers },
           changed: (key, now) => this.#sort(kind, key, now),
           failed: (error, retryMs) => failed(kind, error, retryMs),
+          ...(times && { times }),
         });
         return [kind, watched];
       }),

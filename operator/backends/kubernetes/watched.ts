@@ -12,8 +12,8 @@ export interface WatchedOptions<Of> {
   readonly labelSelector?: string;
   /** What is kept of an object; made once for each version of it, must not throw. */
   readonly decode: (object: LiveObject) => Of;
-  /** Called for each object that appears, changes or goes (undefined). */
-  readonly changed: (key: ObjectKey, now: Of | undefined) => void;
+  /** Called for each object that appears, changes or goes (undefined), with its last metadata. */
+  readonly changed: (metadata: LiveMeta, now: Of | undefined) => void;
   readonly failed: (error: unknown, retryMs: number) => void;
   readonly times?: Partial<ReflectorTimes>;
 }
@@ -93,7 +93,7 @@ function reflector<Of>(
       },
       tooOld: (error) => error instanceof Gone,
     },
-    changed: ({ namespace: of, name }, now) => changed({ namespace: of, name }, now?.value),
+    changed: (metadata, now) => changed(metadata, now?.value),
     failed,
     ...(times && { times }),
   });
