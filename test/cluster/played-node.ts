@@ -69,7 +69,7 @@ export class PlayedNode implements AsyncDisposable {
   }
 
   addressOf(ordinal: number): string {
-    return this.place.replace('{ordinal}', String(ordinal + 1));
+    return this.place.replace('{ordinal}', String(ordinal));
   }
 
   /** Log lines of all processes that ran in pods of this name. */

@@ -8,7 +8,9 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { SmtpRelay, SmtpRelaySpec } from '../../../crds/smtprelay.ts';
 import { ApiServer } from '../../../test/cluster/api-server.ts';
 import { PlayedNode } from '../../../test/cluster/played-node.ts';
+import { at, Destination, type Script } from '../../../test/harness/destination.ts';
 import * as manifests from '../../../test/harness/manifests.ts';
+import { SmtpClient } from '../../../test/harness/smtp-client.ts';
 import type { OperatorEvent, RelayGroup } from '../../backend.ts';
 import { makeCA, makeServerCertificate } from '../../smtprelay/pki.ts';
 import { relayGroup } from '../../smtprelay/relay-group.ts';
@@ -84,62 +86,132 @@ class Operator {
   }
 }
 
-describe('relays in a cluster', () => {
+/** Takes mail of example.test from this machine, and sends all of it to one destination. */
+const specOf = (destinationPort: number): Partial<SmtpRelaySpec> => ({
+  listeners: [
+    {
+      ...{ name: 'smtp', protocol: 'Submission', port: 25, tls: 'Optional', proxyProtocol: { from: [] } },
+      auth: { exemptNetworks: ['127.0.0.0/8'] },
+    },
+  ],
+  delivery: {
+    routes: [
+      {
+        match: { domains: ['*'] },
+        smarthosts: [{ host: '127.0.0.1', port: destinationPort, tls: { mode: 'Disabled' } }],
+      },
+    ],
+    ...{ direct: { resolvers: [], port: 25 }, suspended: false },
+    retry: { schedule: ['1s'], expireAfter: '1h' },
+  },
+});
+
+/** Takes mail of the first replica alone while it is closed. */
+class Gate {
+  open = false;
+  readonly script: Script = (step) => (this.open ? undefined : at('rcpt', '451 4.2.1 Not now')(step));
+}
+
+describe('relays in a cluster', { timeout: 240_000 }, () => {
   let server: ApiServer;
   let client: Client;
   let connection: Awaited<ReturnType<typeof connect>>;
   let node: PlayedNode;
   let operator: Operator;
+  let destination: Destination;
+  const gate = new Gate();
   let object: SmtpRelay;
   let groupOf: (spec: Partial<SmtpRelaySpec>) => RelayGroup;
-  const kubectl = (...words: string[]) => server.kubectl.run(...words, `--namespace=${NAMESPACE}`);
+  const kubectl = async (...words: string[]) => (await server.kubectl.run(...words, `--namespace=${NAMESPACE}`)).trim();
+  const podUids = () => kubectl('get', 'pods', '-o', 'jsonpath={.items[*].metadata.uid}');
+  const writesOf = async (agent: string) =>
+    (await server.audit()).filter(
+      ({ userAgent, verb }) => userAgent === agent && !['get', 'list', 'watch'].includes(verb),
+    );
+  const clientOf = (userAgent: string) =>
+    new Client({ connection, userAgent, writeTimeoutMs: 10_000, mayWrite: () => undefined });
+
+  async function put(spec: Partial<SmtpRelaySpec>): Promise<RelayGroup> {
+    const group = groupOf({ ...specOf(destination.port), ...spec });
+    await operator.relays.apply(group);
+    return group;
+  }
+  async function untilReported({ configHash, replicas }: RelayGroup): Promise<void> {
+    await until('every replica reports the config', () => {
+      const wanted = operator.relays.observe(KEY).slice(0, replicas);
+      return wanted.every((replica) => replica.state === 'Ready' && replica.configHash === configHash);
+    });
+  }
+  async function send(ordinal: number, to: string): Promise<void> {
+    await using sender = await SmtpClient.connect(10_025, { host: node.addressOf(ordinal) });
+    await sender.talk(
+      ['EHLO client.test', '250'],
+      ['MAIL FROM:<app@example.test>', '250'],
+      [`RCPT TO:<${to}>`, '250'],
+      ['DATA', '354'],
+    );
+    assert.match(await sender.content('From: app@example.test\r\n\r\nHello\r\n'), /^250 /);
+  }
+  const drained = () =>
+    kubectl(
+      'get',
+      'pvc',
+      '-o',
+      'jsonpath={range .items[*]}{.metadata.name}={.metadata.annotations.chasqui\\.dev/drained} {end}',
+    ).then((text) =>
+      text
+        .split(' ')
+        .filter((claim) => !claim.endsWith('='))
+        .map((claim) => claim.split('=')[0])
+        .join(' '),
+    );
 
   before(async () => {
-    server = await ApiServer.start({ controllers: true });
+    server = await ApiServer.start({ controllers: true, audit: true });
     connection = await connect(server.kubeconfig);
-    client = new Client({ connection, userAgent: 'test', writeTimeoutMs: 10_000, mayWrite: () => undefined });
+    client = clientOf('node');
     await server.kubectl.apply({
       apiVersion: 'v1',
       kind: 'Namespace',
       metadata: { name: NAMESPACE, labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } },
     });
+    destination = await Destination.start({ react: gate.script });
     node = await PlayedNode.start(server, client, 1);
     const now = Date.now();
     const ca = await makeCA('Test', now);
     const names = [SERVER_NAME, ...[0, 1, 2, 3].map((ordinal) => node.addressOf(ordinal))];
     const { certificate: chain, key } = await makeServerCertificate(ca, names, now);
+    const domains = [{ name: 'mail/example', domain: 'example.test', dkim: { sign: false, keys: [] } }];
     groupOf = (spec) => {
       object = manifests.relay('outbound', spec, { namespace: NAMESPACE });
       return relayGroup({
-        ...{ relay: object, certificate: { chain, key }, domains: [], users: [], bindPort },
+        ...{ relay: object, certificate: { chain, key }, domains, users: [], bindPort },
+        // A played node has no DNS: its pods find each other by address.
         peers: { host: node.place, port: 9466, ca: ca.certificate },
       });
     };
-    const group = groupOf({});
     await client.create(SECRET, {
       apiVersion: 'v1',
       kind: 'Secret',
-      metadata: { namespace: NAMESPACE, name: 'outbound-ca', labels: { ...childLabels(group) } },
+      metadata: { namespace: NAMESPACE, name: 'outbound-ca', labels: { ...childLabels(groupOf({})) } },
       data: { 'ca.crt': Buffer.from(ca.certificate).toString('base64') },
     });
-    operator = await new Operator(client, () => object).start();
+    operator = await new Operator(clientOf('operator-1'), () => object).start();
   });
   after(async () => {
     await operator?.stop();
     await node?.[Symbol.asyncDispose]();
+    await destination?.[Symbol.asyncDispose]();
     await connection?.close();
     await server?.[Symbol.asyncDispose]();
   });
 
-  it('become pods that are ready and report the config that was applied', async () => {
-    const group = groupOf({ replicas: 2 });
-    await operator.relays.apply(group);
+  it('become pods, under the restricted profile, that report the config that was applied', async () => {
+    const group = await put({ replicas: 2 });
     await operator.untilStates('Ready Ready');
-    await until('both report it', () =>
-      operator.relays.observe(KEY).every(({ configHash }) => configHash === group.configHash),
-    );
+    await untilReported(group);
     const made = await kubectl('get', 'sts,svc,pdb,netpol,sa', '-l', 'chasqui.dev/owner-name=outbound', '-o', 'name');
-    assert.deepEqual(made.trim().split('\n').sort(), [
+    assert.deepEqual(made.split('\n').sort(), [
       'networkpolicy.networking.k8s.io/outbound',
       'poddisruptionbudget.policy/outbound',
       'service/outbound',
@@ -147,5 +219,117 @@ describe('relays in a cluster', () => {
       'serviceaccount/outbound',
       'statefulset.apps/outbound',
     ]);
+  });
+
+  it('are not written to while nothing changes, by an operator that starts anew neither', async () => {
+    await operator.stop();
+    operator = await new Operator(clientOf('operator-2'), () => object).start();
+    const group = await put({ replicas: 2 });
+    await untilReported(group);
+    await operator.relays.apply(group);
+    assert.ok((await writesOf('operator-1')).length > 10);
+    assert.deepEqual(await writesOf('operator-2'), []);
+  });
+
+  it('have another config within a second or two, in the same pods', async () => {
+    const before = await podUids();
+    const beganMs = performance.now();
+    const group = await put({ replicas: 2, hostname: 'other.example.test' });
+    await untilReported(group);
+    const tookMs = performance.now() - beganMs;
+    assert.equal(await podUids(), before);
+    const image = await kubectl(
+      'get',
+      'sts',
+      'outbound',
+      '-o',
+      'jsonpath={.status.currentRevision} {.status.updateRevision}',
+    );
+    assert.equal(new Set(image.split(' ')).size, 1, 'one revision');
+    console.log(`config took ${Math.round(tookMs)} ms`);
+  });
+
+  describe('of which another', () => {
+    const edits: readonly (readonly [sentence: string, edit: string[], look: string[], like: RegExp])[] = [
+      ['deletes a Service', ['delete', 'service', 'outbound'], ['get', 'service', 'outbound'], /outbound/],
+      ['deletes the NetworkPolicy', ['delete', 'netpol', 'outbound'], ['get', 'netpol', 'outbound'], /outbound/],
+      ['deletes the config', ['delete', 'secret', 'outbound-config'], ['get', 'secret', 'outbound-config'], /outbound/],
+      [
+        'deletes a shard',
+        ['delete', 'secret', '-l', 'chasqui.dev/purpose=config'],
+        ['get', 'secret', '-l', 'chasqui.dev/purpose=config'],
+        /outbound-domains/,
+      ],
+      [
+        'sends clients elsewhere',
+        ['patch', 'service', 'outbound', '-p', '{"spec":{"selector":{"other":"pods"}}}'],
+        ['get', 'service', 'outbound', '-o', 'jsonpath={.spec.selector}'],
+        /^(?!.*other)/,
+      ],
+      [
+        'lets no pod be disrupted',
+        ['patch', 'pdb', 'outbound', '--type=merge', '-p', '{"spec":{"maxUnavailable":0}}'],
+        ['get', 'pdb', 'outbound', '-o', 'jsonpath={.spec.maxUnavailable}'],
+        /^1$/,
+      ],
+      [
+        'scales the StatefulSet down',
+        ['scale', 'sts', 'outbound', '--replicas=1'],
+        ['get', 'sts', 'outbound', '-o', 'jsonpath={.spec.replicas}'],
+        /^2$/,
+      ],
+      [
+        'takes a pod out of the Service',
+        ['label', 'pod', 'outbound-0', 'chasqui.dev/accepts-mail=false', '--overwrite'],
+        ['get', 'pod', 'outbound-0', '-o', 'jsonpath={.metadata.labels.chasqui\\.dev/accepts-mail}'],
+        /^true$/,
+      ],
+    ];
+    for (const [sentence, edit, look, like] of edits) {
+      it(`${sentence}, it comes back`, async () => {
+        await kubectl(...edit);
+        await server.kubectl.eventually([...look, `--namespace=${NAMESPACE}`], like);
+      });
+    }
+
+    it('deletes the StatefulSet and leaves the pods, they are taken up again as they are', async () => {
+      await operator.untilStates('Ready Ready');
+      const before = await podUids();
+      await kubectl('delete', 'sts', 'outbound', '--cascade=orphan');
+      await server.kubectl.eventually(
+        ['get', 'sts', 'outbound', '-o', 'jsonpath={.status.readyReplicas}', `--namespace=${NAMESPACE}`],
+        /^2$/,
+      );
+      assert.equal(await podUids(), before);
+    });
+  });
+
+  it('of which fewer are wanted, hand their mail over and go, and no message is lost or doubled', async () => {
+    const group = await put({ replicas: 3 });
+    await untilReported(group);
+    for (const ordinal of [0, 1, 2]) await send(ordinal, `to-${ordinal}@dest.test`);
+    await put({ replicas: 1 });
+    await operator.untilStates('Ready Stopped Stopped');
+    assert.equal(await drained(), 'spool-outbound-1 spool-outbound-2');
+    assert.equal(await kubectl('get', 'sts', 'outbound', '-o', 'jsonpath={.spec.replicas}'), '1');
+    assert.equal(destination.messages.length, 0);
+    gate.open = true;
+    await destination.received(3);
+    const recipients = destination.messages.flatMap(({ to }) => to);
+    assert.deepEqual(recipients.sort(), ['to-0@dest.test', 'to-1@dest.test', 'to-2@dest.test']);
+  });
+
+  it('of which a queue is left behind, have its replica started again until it is empty', async () => {
+    await kubectl('annotate', 'pvc', 'spool-outbound-2', 'chasqui.dev/drained-');
+    await until('ordinal 2 runs again', () => operator.states() === 'Ready Draining Draining');
+    await operator.untilStates('Ready Stopped Stopped');
+    assert.equal(await drained(), 'spool-outbound-1 spool-outbound-2');
+  });
+
+  it('of which more are wanted again, take mail in all of them, and no claim says it is empty', async () => {
+    await untilReported(await put({ replicas: 2 }));
+    assert.equal(await drained(), 'spool-outbound-2');
+    await send(1, 'again@dest.test');
+    await destination.received(4);
   });
 });
