@@ -16,6 +16,8 @@ export interface Claim {
   /** Its queue was empty for good. */
   readonly marked: boolean;
   readonly deleting: boolean;
+  /** It has a volume. */
+  readonly bound: boolean;
   /** What it asks for, as a Quantity. */
   readonly size: string | undefined;
 }
@@ -26,8 +28,10 @@ const Spec = Schema.Compile(
   }),
 );
 
+const Status = Schema.Compile(Type.Object({ phase: Type.String() }));
+
 /** Undefined for one that is of no replica of the relay. */
-export function claimOf(relay: string, { metadata, spec }: LiveObject): Claim | undefined {
+export function claimOf(relay: string, { metadata, spec, status }: LiveObject): Claim | undefined {
   const { namespace, name, uid, annotations, deletionTimestamp } = metadata;
   const ordinal = ordinalOf(name);
   if (ordinal === undefined || ordinal >= MOST_REPLICAS || name !== `${CLAIM}-${relay}-${ordinal}`) return undefined;
@@ -35,6 +39,7 @@ export function claimOf(relay: string, { metadata, spec }: LiveObject): Claim | 
     ...{ ordinal, namespace, name, uid },
     marked: annotations?.[ANNOTATIONS.drained] !== undefined,
     deleting: deletionTimestamp !== undefined,
+    bound: Status.Check(status) && status.phase === 'Bound',
     size: Spec.Check(spec) ? spec.resources.requests.storage : undefined,
   };
 }
@@ -42,9 +47,9 @@ export function claimOf(relay: string, { metadata, spec }: LiveObject): Claim | 
 const isSmaller = (size: string | undefined, than: string): boolean =>
   size !== undefined && (amountOf(size) ?? Number.POSITIVE_INFINITY) < (amountOf(than) ?? 0);
 
-/** Claims that are to grow. */
+/** Claims that are to grow; an API server lets none do so that has no volume yet. */
 export const tooSmall = (claims: readonly Claim[], size: string): readonly Claim[] =>
-  claims.filter((claim) => !claim.deleting && isSmaller(claim.size, size));
+  claims.filter((claim) => claim.bound && !claim.deleting && isSmaller(claim.size, size));
 
 /** The size of claims that are made from now on: volumes never shrink. */
 export const sizeOfNew = (wanted: string, former: string | undefined): string =>

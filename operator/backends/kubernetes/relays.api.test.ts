@@ -106,7 +106,27 @@ const specOf = (destinationPort: number): Partial<SmtpRelaySpec> => ({
   },
 });
 
-/** Takes mail of the first replica alone while it is closed. */
+const queueOf = (size: string): SmtpRelaySpec['queue'] => ({
+  ...{ minFree: '1Mi', maxMessages: 1_000 },
+  storage: { size, storageClassName: 'growing', retentionPolicy: { whenScaled: 'Retain', whenDeleted: 'Retain' } },
+});
+
+/** Volumes of a kind that may grow: what a cluster with a provisioner has. */
+const VOLUMES = [
+  {
+    ...{ apiVersion: 'storage.k8s.io/v1', kind: 'StorageClass', metadata: { name: 'growing' } },
+    ...{ provisioner: 'kubernetes.io/no-provisioner', allowVolumeExpansion: true },
+  },
+  ...[0, 1, 2].map((number) => ({
+    ...{ apiVersion: 'v1', kind: 'PersistentVolume', metadata: { name: `volume-${number}` } },
+    spec: {
+      ...{ capacity: { storage: '10Gi' }, accessModes: ['ReadWriteOnce'], storageClassName: 'growing' },
+      ...{ hostPath: { path: '/nonexistent' }, persistentVolumeReclaimPolicy: 'Retain' },
+    },
+  })),
+];
+
+/** Takes no mail while it is closed. */
 class Gate {
   open = false;
   readonly script: Script = (step) => (this.open ? undefined : at('rcpt', '451 4.2.1 Not now')(step));
@@ -132,7 +152,7 @@ describe('relays in a cluster', { timeout: 240_000 }, () => {
     new Client({ connection, userAgent, writeTimeoutMs: 10_000, mayWrite: () => undefined });
 
   async function put(spec: Partial<SmtpRelaySpec>): Promise<RelayGroup> {
-    const group = groupOf({ ...specOf(destination.port), ...spec });
+    const group = groupOf({ ...specOf(destination.port), queue: queueOf('1Gi'), ...spec });
     await operator.relays.apply(group);
     return group;
   }
@@ -175,6 +195,7 @@ describe('relays in a cluster', { timeout: 240_000 }, () => {
       kind: 'Namespace',
       metadata: { name: NAMESPACE, labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } },
     });
+    await server.kubectl.apply(...VOLUMES);
     destination = await Destination.start({ react: gate.script });
     node = await PlayedNode.start(server, client, 1);
     const now = Date.now();
@@ -331,5 +352,103 @@ describe('relays in a cluster', { timeout: 240_000 }, () => {
     assert.equal(await drained(), 'spool-outbound-2');
     await send(1, 'again@dest.test');
     await destination.received(4);
+  });
+
+  it('keep their pods while their volumes grow, and ask for the new size where there will be further ones', async () => {
+    const before = await podUids();
+    await put({ replicas: 2, queue: queueOf('2Gi') });
+    const sizes = [
+      'get',
+      'pvc',
+      '-o',
+      'jsonpath={.items[*].spec.resources.requests.storage}',
+      `--namespace=${NAMESPACE}`,
+    ];
+    await server.kubectl.eventually(sizes, /^2Gi 2Gi 2Gi$/);
+    const template = '{.spec.volumeClaimTemplates[0].spec.resources.requests.storage} {.status.readyReplicas}';
+    const set = ['get', 'sts', 'outbound', '-o', `jsonpath=${template}`, `--namespace=${NAMESPACE}`];
+    await server.kubectl.eventually(set, /^2Gi 2$/);
+    assert.equal(await podUids(), before);
+  });
+
+  it('never shrink a volume', async () => {
+    await untilReported(await put({ replicas: 2, queue: queueOf('1Gi') }));
+    const template = 'jsonpath={.spec.volumeClaimTemplates[0].spec.resources.requests.storage}';
+    assert.equal(await kubectl('get', 'sts', 'outbound', '-o', template), '2Gi');
+  });
+
+  describe('that are deleted', () => {
+    /** As the controller does: until there is nothing left to do. */
+    async function remove(drainTimeoutMs = 600_000): Promise<void> {
+      await until('the relay is gone', () => operator.relays.remove(KEY, drainTimeoutMs));
+    }
+    const deleted = (annotations: Record<string, string> = {}): void => {
+      const deletionTimestamp = new Date().toISOString();
+      object = { ...object, metadata: { ...object.metadata, deletionTimestamp, annotations } };
+    };
+    const left = () =>
+      kubectl('get', 'sts,svc,pdb,netpol,secret,pod', '-l', 'chasqui.dev/owner-name=outbound', '-o', 'name');
+
+    it('deliver what they hold first, and leave nothing but their volumes and their CA', async () => {
+      gate.open = false;
+      await send(1, 'last@dest.test');
+      deleted();
+      assert.equal(await operator.relays.remove(KEY, 600_000), false);
+      await until('both drain', async () => {
+        await operator.relays.remove(KEY, 600_000);
+        return /^Draining(\+mail)? Draining\+mail/.test(operator.states());
+      });
+      gate.open = true;
+      await destination.received(5);
+      await remove();
+      assert.equal(await left(), 'secret/outbound-ca');
+      assert.equal(await drained(), 'spool-outbound-0 spool-outbound-1 spool-outbound-2');
+      assert.deepEqual(operator.events, []);
+    });
+
+    it('end at once where their owner says so, with an Event for each queue that is left', async () => {
+      gate.open = false;
+      await untilReported(await put({ replicas: 1 }));
+      assert.equal(await drained(), 'spool-outbound-1 spool-outbound-2');
+      await send(0, 'kept@dest.test');
+      deleted({ 'chasqui.dev/skip-drain': '' });
+      await remove();
+      assert.equal(await left(), 'secret/outbound-ca');
+      assert.deepEqual(
+        operator.events.map(({ reason, message }) => [reason, message.split(' ')[1]]),
+        [['QueueKept', 'spool-outbound-0']],
+      );
+    });
+
+    it('have their queue taken up by one of the same name', async () => {
+      gate.open = true;
+      await untilReported(await put({ replicas: 1 }));
+      await destination.received(6);
+      assert.deepEqual(destination.messages.at(-1)?.to, ['kept@dest.test']);
+    });
+
+    it('are waited for no longer than drainTimeout', async () => {
+      gate.open = false;
+      await send(0, 'late@dest.test');
+      deleted();
+      operator.events.length = 0;
+      await remove(1_500);
+      assert.deepEqual(
+        operator.events.map(({ reason }) => reason),
+        ['QueueKept'],
+      );
+    });
+  });
+
+  it('whose name is taken by another leave what is there, and say so', async () => {
+    await kubectl('create', 'service', 'clusterip', 'outbound', '--tcp=80');
+    await put({ replicas: 1 });
+    await until('it says so', () => operator.relays.observe(KEY)[0]?.problem?.reason === 'NameTaken');
+    const ports = 'jsonpath={.spec.ports[*].port}';
+    assert.equal(await kubectl('get', 'service', 'outbound', '-o', ports), '80');
+    await kubectl('delete', 'service', 'outbound');
+    await put({ replicas: 1 });
+    assert.equal(await kubectl('get', 'service', 'outbound', '-o', ports), '25');
+    assert.equal(operator.relays.observe(KEY)[0]?.problem, undefined);
   });
 });
