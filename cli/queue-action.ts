@@ -73,6 +73,7 @@ export function actedText(action: Action, { messages }: Pick<ActedOn, 'messages'
     [DONE[action], of('done')],
     [unchangedText(action), of('unchanged')],
     [attemptingText(action), of('attempting')],
+    [`on hold: could not be ended now, and is ${DONE[action]} as soon as it can`, of('later')],
     ['on the way to another replica: try again in a moment', of('moving')],
     ['gone before: delivered or returned', of('gone')],
   ];

@@ -148,6 +148,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
 
   // Not waited for: a long queue must not keep new mail out.
   void deliverer.start();
+  void actions.resume();
   await accepting.start();
   phase.listening = true;
   handover.start();

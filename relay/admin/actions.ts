@@ -1,14 +1,21 @@
 /**
- * What a person does to queued mail. Hold comes first wherever a message is to end: it is durable, nothing starts an
- * attempt from then on, and an attempt that is under way ends before the message does. A kill in between leaves the
- * message on hold, never lost, never sent after it was returned.
+ * What a person does to queued mail. Where a message is to end it is put on hold first, in one commit with what is to
+ * come of it: nothing starts an attempt from then on, and an attempt that is under way ends before the message does. A
+ * kill in between leaves it so, and the next start ends it; one that is released meanwhile is not ended.
  */
 import type { Deliverer, Failed } from '../deliver/deliverer.ts';
 import type { Message } from '../deliver/message.ts';
 import { ownReply } from '../deliver/reply.ts';
 import type { Observer } from '../observe/events.ts';
 import type { Envelope, Recipient, Reply } from '../spool/envelope.ts';
-import type { Accepted, QueuedMessage, SpawnedMessage, Spool } from '../spool/spool.ts';
+import {
+  type Accepted,
+  ChangeRefused,
+  type Intended,
+  type QueuedMessage,
+  type SpawnedMessage,
+  type Spool,
+} from '../spool/spool.ts';
 import type { ActionResult } from './shapes.ts';
 
 export const ACTIONS = ['hold', 'release', 'retry', 'bounce', 'delete'] as const;
@@ -17,7 +24,7 @@ export type Action = (typeof ACTIONS)[number];
 type Result = ActionResult['messages'][number]['result'];
 
 export interface ActionsOptions {
-  readonly spool: Pick<Spool, 'steer' | 'show' | 'record'>;
+  readonly spool: Pick<Spool, 'steer' | 'show' | 'record' | 'intended'>;
   readonly deliverer: Pick<Deliverer, 'withdraw' | 'wakeAt' | 'enqueue'>;
   readonly observer: Observer;
   /** The notice to a sender; undefined where none is due. */
@@ -28,9 +35,14 @@ export interface ActionsOptions {
 
 /** Most attempts end within it; the others go on, and what waits for them is done behind the answer. */
 const WAIT_FOR_ATTEMPTS_MS = 2_000;
+/** What could not be ended, such as for a full disk. */
+const END_AGAIN_MS = 10_000;
 
 export class Actions {
   readonly #options: ActionsOptions;
+  /** What is being ended, or waits for an attempt. */
+  readonly #ending = new Set<string>();
+  #again: NodeJS.Timeout | undefined;
 
   constructor(options: ActionsOptions) {
     this.#options = options;
@@ -52,6 +64,27 @@ export class Actions {
       case 'delete':
         return this.#end(action, messages, by);
     }
+  }
+
+  /** Ends what was to be ended when the last process did, or could not be since. Never rejects. */
+  async resume(): Promise<void> {
+    const { spool, observer } = this.#options;
+    this.#again = undefined;
+    try {
+      for (const intended of await spool.intended()) {
+        if (!this.#ending.has(keyOf(intended))) await this.#finish(intended);
+      }
+    } catch (error) {
+      observer.log('error', 'What is to be returned or deleted cannot be looked up; trying again', {
+        error: String(error),
+      });
+      this.#tryAgain();
+    }
+  }
+
+  #tryAgain(): void {
+    if (this.#again) return;
+    this.#again = setTimeout(() => void this.resume(), END_AGAIN_MS).unref();
   }
 
   async #hold(messages: readonly QueuedMessage[], by: string): Promise<readonly Result[]> {
@@ -80,66 +113,81 @@ export class Actions {
     });
   }
 
-  async #end(action: 'bounce' | 'delete', messages: readonly QueuedMessage[], by: string): Promise<readonly Result[]> {
-    const { spool, deliverer, observer } = this.#options;
-    const steered = await spool.steer('hold', messages.map(selectionOf));
+  async #end(how: 'bounce' | 'delete', messages: readonly QueuedMessage[], by: string): Promise<readonly Result[]> {
+    const { spool, deliverer } = this.#options;
+    const steered = await spool.steer('hold', messages.map(selectionOf), { ending: { how, by } });
     const underWay = deliverer.withdraw(messages.map(selectionOf));
-    const end = action === 'bounce' ? this.#bounce.bind(this) : this.#delete.bind(this);
     return Promise.all(
       messages.map(async (message, index): Promise<Result> => {
-        if (steered[index]?.moving) return 'moving';
-        const attempt = underWay.get(message.queueId);
-        if (!attempt) return end(message, by);
-        const ending = attempt.then(() => end(message, by));
+        const { moving = false, intent } = steered[index] ?? {};
+        if (moving) return 'moving';
+        if (intent === undefined) return 'gone';
+        const ending = this.#finish({ ...selectionOf(message), how, by, intent }, underWay.get(message.queueId));
         const late = new Promise<'attempting'>((resolve) => {
           setTimeout(() => resolve('attempting'), WAIT_FOR_ATTEMPTS_MS).unref();
         });
-        return Promise.race([ending, late]).finally(() => {
-          ending.catch((error: unknown) =>
-            observer.log('error', `A message could not be ended after its attempt; it is on hold`, {
-              queueId: message.queueId,
-              action,
-              error: String(error),
-            }),
-          );
-        });
+        return Promise.race([ending, late]);
       }),
     );
   }
 
-  async #delete(message: QueuedMessage, by: string): Promise<Result> {
-    const [steered] = await this.#options.spool.steer('remove', [selectionOf(message)]);
-    if (steered?.moving) return 'moving';
-    if (!steered || steered.changed === 0) return 'gone';
+  /** One that fails is tried again, and keeps no other from its end. Never rejects. */
+  async #finish(intended: Intended, attempt?: Promise<void>): Promise<Result> {
+    const { how: action, queueId } = intended;
+    this.#ending.add(keyOf(intended));
+    try {
+      await attempt;
+      return await (action === 'bounce' ? this.#bounce(intended) : this.#delete(intended));
+    } catch (error) {
+      const fields = { queueId, action, error: String(error) };
+      this.#options.observer.log('error', 'A message could not be ended; it is on hold, and is tried again', fields);
+      this.#tryAgain();
+      return 'later';
+    } finally {
+      this.#ending.delete(keyOf(intended));
+    }
+  }
+
+  async #delete({ queueId, destinations, intent, by }: Intended): Promise<Result> {
+    const { spool } = this.#options;
+    const message = await this.#left(queueId, destinations);
+    const [steered] = await spool.steer('remove', [{ queueId, destinations }], { intent });
+    if (!message || !steered || steered.changed === 0) return this.#notEnded(queueId, destinations);
     this.#tell('removed', message, by);
     return 'done';
   }
 
   /** What is left of the message is returned: an attempt that was under way may have delivered some of it. */
-  async #bounce(asked: QueuedMessage, by: string): Promise<Result> {
+  async #bounce({ queueId, destinations, intent, by }: Intended): Promise<Result> {
     const { spool, deliverer, observer, now } = this.#options;
-    const { queueId } = asked;
-    const message = await spool.show(queueId);
-    const destinations = asked.deliveries.map(({ destination }) => destination);
-    const deliveries = message?.deliveries.filter(({ destination }) => destinations.includes(destination)) ?? [];
-    if (!message || deliveries.length === 0) return 'gone';
+    const message = await this.#left(queueId, destinations);
+    if (!message) return 'gone';
+    const { deliveries, envelope } = message;
     const nowMs = now();
     const failed = deliveries.flatMap(({ recipients }) => recipients.map(givenUp));
     const notice = await this.#notice(message, failed, nowMs);
-    const spawned = await this.#recordEnd(message, deliveries, notice, nowMs);
-    if (spawned === 'moving') return spawned;
+    const outcomes = deliveries.map(({ id, attempts }) => ({
+      ...{ delivery: id, attempts, remaining: [], dueMs: nowMs, intent },
+    }));
+    let spawned: Accepted | undefined;
+    try {
+      [spawned] = await spool.record(outcomes, notice ? [notice] : []);
+    } catch (error) {
+      if (error instanceof ChangeRefused) return this.#notEnded(queueId, destinations);
+      throw error;
+    }
     const dsn = spawned && { dsn: spawned.queueId };
-    this.#tell('returned', { ...message, deliveries }, by, dsn);
+    this.#tell('returned', message, by, dsn);
     for (const { destination, attempts, recipients } of deliveries) {
       for (const recipient of recipients.map(givenUp)) {
         observer.message({
           event: 'bounced',
-          queueId,
+          queueId: message.queueId,
           recipient: recipient.address,
           destination,
           reply: recipient.lastReply,
           attempts,
-          ageMs: nowMs - message.envelope.arrivedMs,
+          ageMs: nowMs - envelope.arrivedMs,
           ...dsn,
           by,
         });
@@ -149,26 +197,16 @@ export class Actions {
     return 'done';
   }
 
-  /** A replica that drains may have marked the message since it was put on hold: then its peer goes on with it. */
-  async #recordEnd(
-    { queueId }: QueuedMessage,
-    deliveries: QueuedMessage['deliveries'],
-    notice: SpawnedMessage | undefined,
-    nowMs: number,
-  ): Promise<Accepted | 'moving' | undefined> {
-    const { spool } = this.#options;
-    const outcomes = deliveries.map(({ id, attempts }) => ({
-      ...{ delivery: id, attempts, remaining: [], dueMs: nowMs },
-      unlessMoving: true,
-    }));
-    try {
-      const [spawned] = await spool.record(outcomes, notice ? [notice] : []);
-      return spawned;
-    } catch (error) {
-      const [steered] = await spool.steer('hold', [{ queueId }]);
-      if (steered?.moving) return 'moving';
-      throw error;
-    }
+  /** What the message still has for these destinations. */
+  async #left(queueId: string, destinations: readonly string[]): Promise<QueuedMessage | undefined> {
+    const message = await this.#options.spool.show(queueId);
+    const deliveries = message?.deliveries.filter(({ destination }) => destinations.includes(destination)) ?? [];
+    return message && deliveries.length > 0 ? { ...message, deliveries } : undefined;
+  }
+
+  /** It was released while its end was being prepared, or delivered. */
+  async #notEnded(queueId: string, destinations: readonly string[]): Promise<Result> {
+    return (await this.#left(queueId, destinations)) ? 'unchanged' : 'gone';
   }
 
   async #notice(
@@ -199,6 +237,8 @@ export class Actions {
     this.#options.observer.message({ event, queueId, recipients, by, ...dsn });
   }
 }
+
+const keyOf = ({ queueId, intent }: Intended): string => `${intent} ${queueId}`;
 
 const selectionOf = ({ queueId, deliveries }: QueuedMessage) => ({
   queueId,

@@ -99,7 +99,7 @@ export const ActionBody = Type.Object(
 );
 export type ActionBody = Static<typeof ActionBody>;
 
-export const RESULTS = ['matched', 'done', 'unchanged', 'attempting', 'moving', 'gone'] as const;
+export const RESULTS = ['matched', 'done', 'unchanged', 'attempting', 'later', 'moving', 'gone'] as const;
 export const ActionResult = Type.Object({
   messages: Type.Array(
     Type.Object({
@@ -109,7 +109,8 @@ export const ActionResult = Type.Object({
         type: 'string',
         description:
           'matched: dry run. unchanged: there was nothing to do. attempting: an attempt is under way; it ends first, and ' +
-          'the message is on hold meanwhile. moving: it is on its way to another replica. gone: it was delivered or returned before',
+          'the message is on hold meanwhile. later: it could not be done now, such as for a full disk; it is on hold, and is ' +
+          'ended as soon as it can. moving: it is on its way to another replica. gone: it was delivered or returned before',
       }),
     }),
   ),

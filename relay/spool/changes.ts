@@ -3,9 +3,10 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { Arrivals } from './arrivals.ts';
 import { Departures } from './departures.ts';
 import { Hastening } from './hasten.ts';
+import { Intents } from './intents.ts';
 import type { Place } from './lanes.ts';
 import type { Adopted, Marked } from './move.ts';
-import type { Adoption, Change, Committed, NewMessage, Steered, StoredOutcome } from './requests.ts';
+import type { Adoption, Change, Committed, NewMessage, StoredOutcome } from './requests.ts';
 import {
   contentCrc,
   deliveryCrc,
@@ -16,6 +17,7 @@ import {
   messageCrc,
   textOf,
 } from './rows.ts';
+import type { Steered } from './spool.ts';
 import { Steering } from './steer.ts';
 import { LOOKED_AT_ONCE, Unfinished } from './unfinished.ts';
 import type { UsageTable } from './usage.ts';
@@ -76,6 +78,7 @@ export class Changes {
   readonly #unfinished: Unfinished;
   readonly #departures: Departures;
   readonly #arrivals: Arrivals;
+  readonly #intents: Intents;
   readonly #steering: Steering;
   /** Gaps that a rolled back change leaves do no harm. */
   #nextDelivery: number;
@@ -101,7 +104,8 @@ export class Changes {
       `UPDATE delivery SET due = CASE WHEN due >= ${HELD_FROM} THEN due ELSE ? END, attempts = ?, recipients = ?, crc = ?
        WHERE id = ?`,
     );
-    this.#steering = new Steering(db);
+    this.#intents = new Intents(db);
+    this.#steering = new Steering(db, this.#intents);
     this.#deleteDelivery = db.prepare('DELETE FROM delivery WHERE id = ? RETURNING message');
     this.#deleteMessage = db.prepare(
       `DELETE FROM message WHERE id = ? AND NOT EXISTS (
@@ -178,6 +182,8 @@ export class Changes {
 
   #mark({ messages, peer, nowMs }: Extract<Change, { kind: 'mark' }>, effects: Effects): void {
     for (const message of messages) {
+      // It is about to be ended here.
+      if (message.deliveries.some((id) => this.#intents.of(id) !== undefined)) continue;
       const marked = this.#departures.mark(message, peer, nowMs);
       if (marked) effects.committed.marked.push(marked);
     }
@@ -195,7 +201,7 @@ export class Changes {
     this.#accept(message, effects);
     const first = effects.committed.firstDeliveries[0] ?? 0;
     for (const [index, { attempts, due, recipients }] of deliveries.entries()) {
-      const outcome = { delivery: first + index, attempts, recipients, dueMs: due, signature };
+      const outcome = { delivery: first + index, attempts, recipients, dueMs: due, signature, intent: undefined };
       this.#deferTo(outcome, recipients, effects);
     }
   }
@@ -233,21 +239,18 @@ export class Changes {
   }
 
   #record(outcome: StoredOutcome, effects: Effects): void {
-    if (outcome.unlessMoving) this.#refuseMoving(outcome.delivery);
-    if (outcome.recipients === undefined) this.#finish(outcome.delivery, effects);
-    else this.#deferTo(outcome, outcome.recipients, effects);
-  }
-
-  #refuseMoving(delivery: number): void {
-    const row = this.#getDelivery.get(delivery);
-    if (row && this.#departures.isMoving(integerOf(row.message))) {
-      throw new RefusedChange(`the message of delivery ${delivery} moves to another spool`);
+    const { delivery, intent } = outcome;
+    if (intent !== undefined && this.#intents.of(delivery) !== intent) {
+      throw new RefusedChange(`delivery ${delivery} is no longer to be ended`);
     }
+    if (outcome.recipients === undefined) this.#finish(delivery, effects);
+    else this.#deferTo(outcome, outcome.recipients, effects);
   }
 
   #finish(id: number, effects: Effects): void {
     const row = this.#deleteDelivery.get(id);
     if (!row) throw new RefusedChange(`there is no delivery ${id}`);
+    this.#intents.drop(id);
     effects.recorded.push(id);
     effects.deliveries -= 1;
     const message = integerOf(row.message);

@@ -35,7 +35,7 @@ function accept(id: number, bytes = 10): Change {
 }
 
 function finish(delivery: number): Change {
-  const outcome = { delivery, attempts: 1, recipients: undefined, dueMs: 0, signature: undefined };
+  const outcome = { delivery, attempts: 1, recipients: undefined, dueMs: 0, signature: undefined, intent: undefined };
   return { kind: 'record', outcomes: [outcome], spawned: [] };
 }
 

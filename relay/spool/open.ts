@@ -8,7 +8,7 @@ import type { Hasten } from './hasten.ts';
 import { SpoolIntake } from './intake.ts';
 import type { Moves } from './move.ts';
 import { formatQueueId, parseQueueId, rowName } from './queue-id.ts';
-import type { Answers, NewMessage, Opened, Steered, StoredDelivery, StoredMessage } from './requests.ts';
+import type { Answers, NewMessage, Opened, StoredDelivery, StoredMessage } from './requests.ts';
 import { HELD_FROM, isHeld, parseEnvelope, parseRecipients } from './rows.ts';
 import {
   type Accepted,
@@ -17,6 +17,7 @@ import {
   type DueDestinations,
   type Intake,
   type IntakeBounds,
+  type Intended,
   type NewDelivery,
   type Outcome,
   type QueueCounts,
@@ -30,7 +31,9 @@ import {
   type SpoolHealth,
   type SpoolStats,
   SpoolUnavailable,
+  type Steered,
   type Steering,
+  type SteerOptions,
   type Taken,
   type Usage,
   type Wish,
@@ -72,6 +75,8 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   });
   return new ThreadedSpool({ thread, opened, bodies, condition, now });
 }
+
+const INTENDED_ROWS = 1_000;
 
 interface Parts {
   readonly thread: WriterThread;
@@ -183,13 +188,13 @@ class ThreadedSpool implements Spool {
       const messages = await Promise.all(spawned.map((message) => this.#spawn(message, files)));
       const committed = await this.#thread.request<'record'>({
         kind: 'record',
-        outcomes: outcomes.map(({ delivery, attempts, remaining, dueMs, signature, unlessMoving = false }) => ({
+        outcomes: outcomes.map(({ delivery, attempts, remaining, dueMs, signature, intent }) => ({
           delivery,
           attempts,
           recipients: remaining.length === 0 ? undefined : JSON.stringify(remaining),
           dueMs: Math.round(dueMs),
           signature,
-          unlessMoving,
+          intent,
         })),
         spawned: messages,
       });
@@ -237,7 +242,11 @@ class ThreadedSpool implements Spool {
     }
   }
 
-  async steer(action: Steering, selections: readonly Selection[]): Promise<readonly Steered[]> {
+  async steer(
+    action: Steering,
+    selections: readonly Selection[],
+    { ending, intent }: SteerOptions = {},
+  ): Promise<readonly Steered[]> {
     const { steered } = await this.#thread.request<'steer'>({
       kind: 'steer',
       action,
@@ -246,8 +255,28 @@ class ThreadedSpool implements Spool {
         destinations,
       })),
       nowMs: this.#now(),
+      ending,
+      intent,
     });
     return steered;
+  }
+
+  async intended(): Promise<readonly Intended[]> {
+    const found = new Map<string, Intended>();
+    for (let afterDelivery = 0; ; ) {
+      const rows: Answers['intended'] = await this.#thread.request<'intended'>({
+        ...{ kind: 'intended', afterDelivery, limit: INTENDED_ROWS },
+      });
+      for (const { message, destination, intent, how, by } of rows) {
+        const key = `${intent} ${message}`;
+        const destinations = [...(found.get(key)?.destinations ?? []), destination];
+        // The one that the spool knows it by; another spool's is found by `show`.
+        found.set(key, { queueId: formatQueueId(this.spoolId, message), destinations, intent, how, by });
+      }
+      const last = rows.at(-1);
+      if (!last || rows.length < INTENDED_ROWS) return [...found.values()];
+      afterDelivery = last.delivery;
+    }
   }
 
   stats(): Promise<SpoolStats> {

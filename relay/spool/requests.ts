@@ -6,8 +6,10 @@ import type { BodyFileInfo } from './rows.ts';
 import type {
   DueDestination,
   DueDestinations,
+  Ending,
   QueueCounts,
   SpoolStats,
+  Steered,
   Taken,
   Usage,
   Wish,
@@ -31,7 +33,7 @@ export interface StoredOutcome {
   readonly recipients: string | undefined;
   readonly dueMs: number;
   readonly signature: Uint8Array | undefined;
-  readonly unlessMoving?: boolean;
+  readonly intent: number | undefined;
 }
 
 /** What a person does to deliveries, see Spool.steer. */
@@ -39,14 +41,15 @@ export interface Steer {
   readonly action: 'hold' | 'release' | 'retry' | 'remove';
   readonly selections: readonly { readonly message: RowName; readonly destinations: readonly string[] | undefined }[];
   readonly nowMs: number;
+  readonly ending: Ending | undefined;
+  readonly intent: number | undefined;
 }
 
-/** Deliveries that were selected, and those of them that are now other than before. */
-export interface Steered {
-  readonly deliveries: number;
-  readonly changed: number;
-  /** On its way to another spool: not to be touched here. */
-  readonly moving: boolean;
+export interface IntendedRow extends Ending {
+  readonly delivery: number;
+  readonly intent: number;
+  readonly message: number;
+  readonly destination: string;
 }
 
 /** Changes: they share the transaction of their group, and are answered after its COMMIT. */
@@ -91,6 +94,7 @@ export type Question =
   | { readonly kind: 'latest' }
   | { readonly kind: 'stats' }
   | { readonly kind: 'usage' }
+  | { readonly kind: 'intended'; readonly afterDelivery: number; readonly limit: number }
   | { readonly kind: 'movable'; readonly afterId: number; readonly limit: number }
   | { readonly kind: 'marked'; readonly afterSequence: number; readonly limit: number }
   | { readonly kind: 'move'; readonly sequence: number }
@@ -192,6 +196,7 @@ export interface Answers {
   readonly latest: number;
   readonly stats: SpoolStats;
   readonly usage: readonly Usage[];
+  readonly intended: readonly IntendedRow[];
   readonly movable: readonly Movable[];
   readonly marked: readonly Marked[];
   readonly move: MarkedRow | undefined;

@@ -85,8 +85,8 @@ export interface Outcome {
   readonly remaining: readonly Recipient[];
   /** Milliseconds since 1970 of the next attempt; ignored when nothing remains. */
   readonly dueMs: number;
-  /** Refused when the message moves to another spool: for who does not know what is marked. */
-  readonly unlessMoving?: boolean;
+  /** Refused when this intent of a person (see Steered) no longer stands. */
+  readonly intent?: number;
   /** Signature to store with the message, when it was made in this attempt and something remains. */
   readonly signature?: Buffer;
 }
@@ -172,6 +172,38 @@ export interface Selection {
  * and nobody is told; what is removed must not be in an attempt.
  */
 export type Steering = 'hold' | 'release' | 'retry' | 'remove';
+
+/** What a person wants to come of what is put on hold: it is returned to its sender, or deleted. */
+export interface Ending {
+  readonly how: 'bounce' | 'delete';
+  /** Who wants it. */
+  readonly by: string;
+}
+
+export interface SteerOptions {
+  /** With hold: kept with it until the deliveries are over or released, and found at the next start. */
+  readonly ending?: Ending;
+  /** With remove: only what this intent stands for. */
+  readonly intent?: number;
+}
+
+export interface Steered {
+  /** Deliveries that were selected; none: the message is not in the queue. */
+  readonly deliveries: number;
+  /** Those of them that are now other than before. */
+  readonly changed: number;
+  /** On its way to another spool: not to be touched here. */
+  readonly moving: boolean;
+  /** Names the ending that was asked for. */
+  readonly intent?: number;
+}
+
+/** A message, or what it has for some destinations, on hold until it is ended. */
+export interface Intended extends Ending {
+  readonly queueId: string;
+  readonly destinations: readonly string[];
+  readonly intent: number;
+}
 
 export interface Requeued {
   /** Found this time. */
@@ -264,14 +296,10 @@ export interface Spool {
   /** Looks on from where a page ended, through a bounded number of messages. */
   search(filter: QueueFilter, after: string | undefined, limit: number): Promise<QueuePage>;
   counts(): Promise<QueueCounts>;
-  /**
-   * Of each selection: how many deliveries it has here (none: it is not in the queue), and how many changed. What moves
-   * to another spool is left as it is.
-   */
-  steer(
-    action: Steering,
-    selections: readonly Selection[],
-  ): Promise<readonly { readonly deliveries: number; readonly changed: number; readonly moving: boolean }[]>;
+  /** What moves to another spool is left as it is. */
+  steer(action: Steering, selections: readonly Selection[], options?: SteerOptions): Promise<readonly Steered[]>;
+  /** All that is to be ended and is not yet. */
+  intended(): Promise<readonly Intended[]>;
   stats(): Promise<SpoolStats>;
   /** What was counted in the last day, earliest first. */
   usage(): Promise<readonly Usage[]>;
@@ -286,6 +314,11 @@ export class SpoolUnavailable extends Error {
 
 /** There is no room: tell the client 452. */
 export class SpoolFull extends SpoolUnavailable {}
+
+/** A change contradicts the spool: it names what is no longer there. Nothing of it was done. */
+export class ChangeRefused extends Error {
+  override readonly name = 'ChangeRefused';
+}
 
 /** Content or rows of a message that do not match their crc. */
 export class SpoolDamage extends Error {

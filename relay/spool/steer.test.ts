@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import type { Envelope, Recipient } from './envelope.ts';
 import type { QueueFilter } from './filter.ts';
 import { openSpool } from './open.ts';
-import type { Accepted, Spool } from './spool.ts';
+import { type Accepted, ChangeRefused, type Spool } from './spool.ts';
 
 const NOW = Date.parse('2026-01-02T03:04:05Z');
 const LATER = NOW + 3_600_000;
@@ -169,9 +169,56 @@ test('what moves to another spool is left alone', async (t) => {
     assert.deepEqual(await spool.steer(action, only(message)), [{ deliveries: 1, changed: 0, moving: true }]);
   }
   assert.deepEqual(await dueAt(spool, 'one.test', NEVER), []);
-  const end = { delivery: idOf(message), attempts: 1, remaining: [], dueMs: NOW, unlessMoving: true };
-  await assert.rejects(spool.record([end], []), /moves to another spool/);
   assert.ok(await spool.show(message.queueId));
+});
+
+const BOUNCE = { how: 'bounce', by: 'ann' } as const;
+
+test('what is to be ended is known after a restart, until it is released or over, and does not move before', async (t) => {
+  const folder = folderFor(t);
+  const first = await openIn(t, folder);
+  const message = await accept(first, ['a@one.test', 'b@two.test']);
+  const other = await accept(first, ['c@two.test']);
+  const [steered] = await first.steer('hold', [{ queueId: message.queueId, destinations: ['one.test'] }], {
+    ending: BOUNCE,
+  });
+  await first.steer('hold', only(other), { ending: { how: 'delete', by: 'bob' } });
+  assert.deepEqual(await first.moves.mark(await first.moves.movable(0, 10), 'PEER'), []);
+  await first.close();
+
+  const second = await openIn(t, folder);
+  const wanted = [
+    { queueId: message.queueId, destinations: ['one.test'], intent: steered?.intent, ...BOUNCE },
+    {
+      queueId: other.queueId,
+      destinations: ['two.test'],
+      intent: (steered?.intent ?? 0) + 1,
+      how: 'delete',
+      by: 'bob',
+    },
+  ];
+  assert.deepEqual(await second.intended(), wanted);
+  await second.steer('release', only(other));
+  assert.deepEqual(await second.intended(), wanted.slice(0, 1));
+  await second.record([{ delivery: idOf(message), attempts: 1, remaining: [], dueMs: NOW }], []);
+  assert.deepEqual(await second.intended(), []);
+});
+
+test('what was released, or is to be ended in another way by now, is not ended by who was asked before', async (t) => {
+  const spool = await openIn(t, folderFor(t));
+  const message = await accept(spool, ['a@one.test']);
+  const wish = async () => (await spool.steer('hold', only(message), { ending: BOUNCE }))[0]?.intent ?? assert.fail();
+  const end = (intent: number) =>
+    spool.record([{ delivery: idOf(message), attempts: 1, remaining: [], dueMs: NOW, intent }], []);
+  const first = await wish();
+  await spool.steer('release', only(message));
+  await assert.rejects(end(first), ChangeRefused);
+  const second = await wish();
+  await assert.rejects(end(first), ChangeRefused);
+  assert.equal((await spool.steer('remove', only(message), { intent: first }))[0]?.changed, 0);
+  assert.ok(await spool.show(message.queueId));
+  await end(second);
+  assert.equal(await spool.show(message.queueId), undefined);
 });
 
 async function search(spool: Spool, filter: QueueFilter, limit = 1000): Promise<readonly string[]> {

@@ -3,9 +3,11 @@
  * so it is on hold after a restart too, and nothing on the way of other mail has to ask for it.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { Intents } from './intents.ts';
 import type { Place } from './lanes.ts';
-import type { RowName, Steer, Steered } from './requests.ts';
+import type { RowName, Steer } from './requests.ts';
 import { heldSince, integerOf, isHeld, textOf } from './rows.ts';
+import type { Steered } from './spool.ts';
 
 export interface SteerEffects {
   readonly places: Place[];
@@ -16,11 +18,19 @@ export interface SteerEffects {
   readonly finish: (delivery: number) => void;
 }
 
+interface Found {
+  readonly id: number;
+  readonly destination: string;
+  readonly due: unknown;
+}
+
 export class Steering {
   readonly #deliveries: StatementSync;
   readonly #setDue: StatementSync;
+  readonly #intents: Intents;
 
-  constructor(db: DatabaseSync) {
+  constructor(db: DatabaseSync, intents: Intents) {
+    this.#intents = intents;
     this.#deliveries = db.prepare(
       `SELECT delivery.id, destination, due FROM message, delivery
        WHERE message.id = ? AND delivery.id >= first_delivery AND delivery.id < first_delivery + deliveries`,
@@ -28,28 +38,42 @@ export class Steering {
     this.#setDue = db.prepare('UPDATE delivery SET due = ? WHERE id = ?');
   }
 
-  apply({ action, selections, nowMs }: Steer, effects: SteerEffects): readonly Steered[] {
-    return selections.map(({ message: name, destinations }) => {
+  apply(steer: Steer, effects: SteerEffects): readonly Steered[] {
+    const intent = steer.ending && this.#intents.begin();
+    return steer.selections.map(({ message: name, destinations }) => {
       const message = effects.rowOf(name);
-      const found = this.#deliveries
-        .all(message)
-        .filter(({ destination }) => destinations?.includes(textOf(destination)) ?? true);
+      const found = this.#found(message, destinations, steer.intent);
       // Its peer may have it by now, or deliver it: only the move itself ends it here.
       if (found.length > 0 && effects.moving(message)) return { deliveries: found.length, changed: 0, moving: true };
-      let changed = 0;
-      for (const { id, destination, due } of found) {
-        const delivery = integerOf(id);
-        if (action === 'remove') effects.finish(delivery);
-        else {
-          const dueMs = dueAfter(action, due, nowMs);
-          if (dueMs === undefined) continue;
-          this.#setDue.run(dueMs, delivery);
-          effects.places.push({ destination: textOf(destination), dueMs });
-        }
-        changed += 1;
+      if (steer.ending && intent !== undefined) {
+        for (const { id } of found) this.#intents.set(id, intent, steer.ending);
       }
-      return { deliveries: found.length, changed, moving: false };
+      const changed = found.filter((delivery) => this.#change(steer, delivery, effects)).length;
+      const steered = { deliveries: found.length, changed, moving: false };
+      return intent === undefined || found.length === 0 ? steered : { ...steered, intent };
     });
+  }
+
+  #found(message: number, destinations: readonly string[] | undefined, intent: number | undefined): readonly Found[] {
+    return this.#deliveries
+      .all(message)
+      .map(({ id, destination, due }) => ({ id: integerOf(id), destination: textOf(destination), due }))
+      .filter(({ destination }) => destinations?.includes(destination) ?? true)
+      .filter(({ id }) => intent === undefined || this.#intents.of(id) === intent);
+  }
+
+  /** Whether it is other than before. */
+  #change({ action, nowMs }: Steer, { id, destination, due }: Found, effects: SteerEffects): boolean {
+    if (action === 'remove') {
+      effects.finish(id);
+      return true;
+    }
+    if (action === 'release') this.#intents.drop(id);
+    const dueMs = dueAfter(action, due, nowMs);
+    if (dueMs === undefined) return false;
+    this.#setDue.run(dueMs, id);
+    effects.places.push({ destination, dueMs });
+    return true;
   }
 }
 

@@ -14,6 +14,7 @@ import { Departures } from './departures.ts';
 import { syncFolder } from './folder.ts';
 import { FailedSync, failureOf, GroupCommit, isFull, type Outcome, writeFailure } from './group.ts';
 import { ID_FILE, IdFile, readIds } from './id-file.ts';
+import { Intents } from './intents.ts';
 import { Lanes } from './lanes.ts';
 import { lostCommits, refuseLostDatabase } from './loss.ts';
 import { isRebuilt, UNKNOWN_IDS } from './mend.ts';
@@ -52,6 +53,7 @@ export class Storage {
   readonly #usage: UsageTable;
   readonly #departures: Departures;
   readonly #arrivals: Arrivals;
+  readonly #intents: Intents;
   readonly #group: GroupCommit;
   readonly #questions: Questions;
   readonly #search: Search;
@@ -100,6 +102,7 @@ export class Storage {
     // SQLite writes nothing where a row stays the same; an id that is reserved and never given does no harm.
     this.#touch = db.prepare('UPDATE meta SET reserved_id = reserved_id + 1');
     this.#arrivals = new Arrivals(db);
+    this.#intents = new Intents(db);
     this.#questions = new Questions(db);
     this.#search = new Search(db);
     this.#lanes = new Lanes(db);
@@ -243,6 +246,8 @@ export class Storage {
       }
       case 'usage':
         return this.#usage.all();
+      case 'intended':
+        return this.#intents.page(question.afterDelivery, question.limit);
       case 'movable':
         return this.#departures.movable(question.afterId, question.limit);
       case 'marked':

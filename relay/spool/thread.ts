@@ -13,7 +13,7 @@ import type {
   Result,
   WriterOptions,
 } from './requests.ts';
-import { SpoolDamage, SpoolFull, SpoolUnavailable } from './spool.ts';
+import { ChangeRefused, SpoolDamage, SpoolFull, SpoolUnavailable } from './spool.ts';
 import type { Log } from './storage.ts';
 
 /** New mail beyond this is refused: the disk does not keep up, and memory is not endless. */
@@ -164,5 +164,5 @@ function errorOf({ reason, message }: Failure): Error {
   if (reason === 'damage') return new SpoolDamage(message);
   if (reason === 'full') return new SpoolFull(message);
   if (reason === 'inDoubt') return new CommitInDoubt(message);
-  return reason === 'unavailable' ? new SpoolUnavailable(message) : new Error(message);
+  return reason === 'unavailable' ? new SpoolUnavailable(message) : new ChangeRefused(message);
 }

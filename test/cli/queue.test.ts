@@ -302,18 +302,39 @@ describe('with a standalone of two replicas', () => {
     assert.equal(logged('bounced', id).length, 1);
   });
 
-  test('a message whose replica is killed before its attempt ends is found on hold, and is still there to release', async () => {
+  for (const [action, event] of [
+    ['delete', 'removed'],
+    ['bounce', 'returned'],
+  ] as const) {
+    test(`${action}: a message whose replica is killed before its attempt ends is ${event} at the next start, once`, async () => {
+      const { script, reached } = atTheDot();
+      destination.react = script;
+      const id = await send('killed@one.test', `${action}@example.test`);
+      await reached;
+      assert.match((await chasqui('queue', action, id)).stdout, /being tried at this moment/);
+      assert.deepEqual(await ids({ state: 'held' }), [id]);
+      destination.react = () => undefined;
+      await killReplicaOf(id);
+      await until('it is gone', async () => (await ids()).length === 0);
+      assert.equal(logged(event, id).length, 1);
+      assert.equal(arrived('killed@one.test'), 0);
+      assert.equal(arrived(`${action}@example.test`), action === 'bounce' ? 1 : 0);
+    });
+  }
+
+  test('what is released before its attempt ends is neither returned nor deleted, after a kill either', async () => {
     const { script, reached } = atTheDot();
     destination.react = script;
-    const id = await send('killed@one.test');
+    const id = await send('kept@one.test', 'keeper@example.test');
     await reached;
-    assert.match((await chasqui('queue', 'delete', id)).stdout, /being tried at this moment/);
+    assert.match((await chasqui('queue', 'bounce', id)).stdout, /being tried at this moment/);
+    assert.equal((await chasqui('queue', 'release', id)).stdout, '1 message (1 recipient) released\n');
     destination.react = () => undefined;
     await killReplicaOf(id);
-    assert.deepEqual(await ids({ state: 'held' }), [id]);
-    assert.equal(logged('removed', id).length, 0);
-    await chasqui('queue', 'release', id);
-    await until('it has arrived', () => arrived('killed@one.test') === 1);
+    await until('it has arrived', () => arrived('kept@one.test') === 1);
+    await until('nothing is left', async () => (await ids()).length === 0);
+    assert.equal(arrived('keeper@example.test'), 0);
+    assert.equal(logged('returned', id).length, 0);
   });
 
   test('a dry run tells how many it would be, and changes nothing', async () => {
