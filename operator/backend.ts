@@ -130,6 +130,10 @@ export interface Relays {
   /** Asked at each reconcile: the same group again changes nothing. */
   apply(group: RelayGroup): Promise<void>;
   observe(key: ObjectKey): readonly RelayReplica[];
+  /** Index and shards of domains, by file, as they were last applied, by an earlier process maybe. */
+  applied(key: ObjectKey): ReadonlyMap<string, string>;
+  /** Whether every queue of the relay was seen empty by a replica that goes by this config. No watch tells of it. */
+  isEmpty(key: ObjectKey, configHash: string): boolean;
   /** Where replicas of the relay find each other. */
   peers(key: ObjectKey): PeerPlaces;
   /** Labels by which the pods of a relay are selected, where its replicas are pods. */

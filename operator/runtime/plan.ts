@@ -37,7 +37,7 @@ export type Clock = () => number;
 /** What controllers may look at: nothing here writes. */
 export interface World extends Pick<Backend, 'objects' | 'submissionHost' | 'serviceNames' | 'bindPort'> {
   readonly secrets: Pick<Secrets, 'get' | 'ownedBy'>;
-  readonly relays: Pick<Relays, 'observe' | 'peers' | 'selector'>;
+  readonly relays: Pick<Relays, 'observe' | 'applied' | 'isEmpty' | 'peers' | 'selector'>;
   /** The groups that were applied lately to a relay, by config hash. */
   readonly groups: (relay: ObjectKey) => ReadonlyMap<string, RelayGroup>;
   readonly dns: Pick<DnsChecker, 'observe'>;

@@ -65,6 +65,8 @@ function observed(object: SmtpRelay, more: Partial<ObservedRelay> = {}): Observe
     ca,
     certificate,
     serviceNames: SERVICE_NAMES,
+    applied: new Map(),
+    isEmpty: false,
     replicas: [],
     peers: { socket: '/run/replica-{ordinal}.sock' },
     bindPort: (port) => port,

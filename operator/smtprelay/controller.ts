@@ -4,8 +4,8 @@ import type { MailDomain } from '../../crds/maildomain.ts';
 import type { ObjectKey } from '../../crds/resource.ts';
 import type { SmtpRelay } from '../../crds/smtprelay.ts';
 import type { SmtpUser } from '../../crds/smtpuser.ts';
-import type { DomainDocument, IndexDocument, UserDocument } from '../../relay/config/documents.ts';
-import type { PeerPlaces, RelayReplica, Secret } from '../backend.ts';
+import { type DomainDocument, INDEX, type IndexDocument, type UserDocument } from '../../relay/config/documents.ts';
+import type { PeerPlaces, RelayGroup, RelayReplica, Secret } from '../backend.ts';
 import { domainWorld } from '../maildomain/controller.ts';
 import { activeSlots, domainDocument, judgeKeys, type StoredKey } from '../maildomain/dkim-keys.ts';
 import { signingKeys } from '../maildomain/key-states.ts';
@@ -18,9 +18,16 @@ import { judgeUser } from '../smtpuser/policies.ts';
 import { userDocument } from '../smtpuser/user-document.ts';
 import { caCertificateOf, caSecretName, certificateSecretName, planCertificates } from './certificates.ts';
 import { draining, queueHealthy, relayReady, replicaStatus } from './conditions.ts';
+import { departedDomains, departedIn } from './departed.ts';
 import { judgeRelay } from './policies.ts';
 import { relayProgrammed } from './programmed.ts';
-import { relayGroup } from './relay-group.ts';
+import { hashOf, type RelayGroupInput, relayGroup } from './relay-group.ts';
+
+/** How long a notice of what expired may be queued in its turn. */
+const BOUNCED_MS = 24 * 3_600_000;
+
+/** How often it is asked whether the queues are empty of what left. */
+const DEPARTED_LOOK_MS = 5_000;
 
 export interface ObservedRelay {
   readonly relay: SmtpRelay;
@@ -33,6 +40,10 @@ export interface ObservedRelay {
   readonly certificate: Secret | undefined;
   readonly serviceNames: readonly string[];
   readonly replicas: readonly RelayReplica[];
+  /** See Relays. */
+  readonly applied: ReadonlyMap<string, string>;
+  /** Of the config that was applied last; see Relays. Only asked where it matters. */
+  readonly isEmpty: boolean;
   /** Where the replicas find each other. */
   readonly peers: PeerPlaces;
   /** See Relays. */
@@ -48,6 +59,7 @@ export const smtpRelayController: Controller<'SmtpRelay', ObservedRelay> = {
     const { objects, secrets, relays, serviceNames, bindPort } = world;
     const relay = objects.get('SmtpRelay', key);
     if (!relay) return undefined;
+    const applied = relays.applied(key);
     return {
       relay,
       world: domainWorld(objects),
@@ -57,6 +69,8 @@ export const smtpRelayController: Controller<'SmtpRelay', ObservedRelay> = {
       certificate: await secrets.get(key.namespace, certificateSecretName(key.name)),
       serviceNames: serviceNames(key),
       replicas: relays.observe(key),
+      applied,
+      isEmpty: departedIn(applied).length > 0 && relays.isEmpty(key, hashOf(applied.get(INDEX) ?? '')),
       peers: relays.peers(key),
       selector: relays.selector?.(key),
       bindPort,
@@ -124,7 +138,7 @@ export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRela
   // Without it the backend leaves in force what was applied last.
   const group =
     accepted.status === 'True' && serve
-      ? relayGroup({ relay, certificate: serve, domains, users, bindPort, ...(peers && { peers }) })
+      ? withDeparted({ relay, certificate: serve, domains, users, bindPort, ...(peers && { peers }) }, observed, clock)
       : undefined;
 
   const needed = [accepted, certificateReady, relayProgrammed(group, replicas)];
@@ -139,6 +153,7 @@ export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRela
     finalizer: true,
     secretCondition: certificateReady.type,
     ...(group && { relay: group }),
+    ...(group && departedIn(group.documents).length > 0 && { againMs: DEPARTED_LOOK_MS }),
     status: {
       observedGeneration: relay.metadata.generation,
       conditions: setConditions(relay, conditions, clock),
@@ -149,6 +164,20 @@ export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRela
       ...(notAfterMs !== undefined && { certificate: { notAfter: timestamp(notAfterMs) } }),
     },
   };
+}
+
+/** The group of the domains in force, and of those that left and whose mail may still be queued. */
+function withDeparted(input: RelayGroupInput, { relay, applied, isEmpty }: ObservedRelay, clock: Clock): RelayGroup {
+  const group = relayGroup(input);
+  const facts = {
+    before: applied,
+    next: group.documents,
+    inForce: input.domains,
+    isEmpty,
+    longestMs: durationMs(relay.spec.delivery.retry.expireAfter) + BOUNCED_MS,
+  };
+  const departed = departedDomains(facts, clock());
+  return departed.length === 0 ? group : relayGroup({ ...input, domains: [...input.domains, ...departed] });
 }
 
 /** Over the network a peer is known by its certificate. Without the CA to check it by, nobody is handed mail. */

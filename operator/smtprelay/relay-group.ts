@@ -34,7 +34,8 @@ export interface RelayGroupInput {
   readonly bindPort: (port: number) => number;
 }
 
-const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+/** Of a config: the hash of its index. */
+export const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 export function relayGroup({
   relay,
@@ -64,7 +65,7 @@ export function relayGroup({
     formatVersion: FORMAT_VERSION,
     replicas: spec.replicas,
     ...(peers && { peers }),
-    documents: Object.fromEntries([...documents].map(([file, text]) => [file, sha256(text)])),
+    documents: Object.fromEntries([...documents].map(([file, text]) => [file, hashOf(text)])),
   };
   documents.set(INDEX, canonicalJson(index));
   return {
@@ -77,7 +78,7 @@ export function relayGroup({
     drainTimeoutMs: durationMs(spec.deletion.drainTimeout),
     workload: workloadOf(spec),
     documents,
-    configHash: sha256(documents.get(INDEX) ?? ''),
+    configHash: hashOf(documents.get(INDEX) ?? ''),
   };
 }
 

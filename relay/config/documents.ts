@@ -20,6 +20,7 @@ export const USER_SHARDS = 8;
 
 const pad = (index: number): string => String(index).padStart(2, '0');
 export const domainShardFile = (index: number): string => `domains-${pad(index)}.json`;
+export const isDomainShard = (file: string): boolean => file.startsWith('domains-');
 export const userShardFile = (index: number): string => `users-${pad(index)}.json`;
 
 /** The shard of a name: the same for the same name, whatever else there is. */
@@ -174,6 +175,8 @@ export const DomainDocument = Type.Object({
     sign: Type.Boolean(),
     keys: Type.Array(DkimKeyDocument),
   }),
+  /** Since when it is no domain of the relay any more (RFC 3339): what is queued is signed, and nothing new is taken. */
+  departed: Type.Optional(Type.String({ minLength: 1 })),
 });
 export type DomainDocument = Type.Static<typeof DomainDocument>;
 

@@ -8,7 +8,10 @@ import type { SessionFacts } from './session.ts';
  */
 export function maySendAs(session: SessionFacts, address: Address): boolean {
   const { config } = session;
-  if (session.user === undefined) return session.network !== undefined && config.domains.has(address.domain);
+  if (session.user === undefined) {
+    const domain = session.network === undefined ? undefined : config.domains.get(address.domain);
+    return domain !== undefined && domain.departed === undefined;
+  }
   const senders = config.users.get(session.user)?.senders ?? [];
   const whole = comparable(`${address.local}@${address.domain}`);
   return senders.some((sender) => sender === `*@${address.domain}` || comparable(sender) === whole);

@@ -136,6 +136,9 @@ export class MemoryBackend implements Backend {
       this.groups.set(idOf(group), group);
     },
     peers: () => ({ socket: '/run/replica-{ordinal}.sock' }),
+    applied: (key) => this.groups.get(idOf(key))?.documents ?? new Map(),
+    isEmpty: (key, hash) =>
+      this.relays.observe(key).every(({ queued, configHash }) => queued === false && configHash === hash),
     observe: (key) => this.replicas.get(idOf(key)) ?? [],
     remove: async (key) => this.drained.has(idOf(key)),
     watch: (listener) => void this.#relayListeners.push(listener),

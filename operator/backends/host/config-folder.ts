@@ -6,7 +6,7 @@ import { readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import Type from 'typebox';
 import Schema from 'typebox/schema';
-import { INDEX, IndexDocument, SETTINGS, SettingsDocument } from '../../../relay/config/documents.ts';
+import { INDEX, IndexDocument, isDomainShard, SETTINGS, SettingsDocument } from '../../../relay/config/documents.ts';
 import type { GroupListener } from '../../backend.ts';
 import { makeFolder, readIfThere, readJson, replaceFile, syncFolder } from './durable-file.ts';
 
@@ -52,6 +52,18 @@ export function readConfig(folder: string): ConfigFacts | undefined {
   if (!Settings.Check(settings)) return undefined;
   const listeners = settings.listeners.map(({ name, port, protocol }) => ({ name, port, protocol }));
   return { listeners };
+}
+
+/** Index and shards of domains, as far as they belong together; empty where there is no config. */
+export function readDomains(folder: string): ReadonlyMap<string, string> {
+  const text = readIfThere(path.join(folder, INDEX));
+  const index: unknown = text === undefined ? undefined : readJson(path.join(folder, INDEX));
+  if (text === undefined || !Index.Check(index)) return new Map();
+  const shards = Object.keys(index.documents).flatMap((name) => {
+    const shard = isDomainShard(name) ? readIfThere(path.join(folder, name)) : undefined;
+    return shard === undefined ? [] : [[name, shard] as const];
+  });
+  return new Map([[INDEX, text], ...shards]);
 }
 
 /** Tells all replicas, by the index, that none of them is wanted any more: they drain. */

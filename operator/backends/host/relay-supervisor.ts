@@ -152,6 +152,16 @@ export class RelaySupervisor {
       .map((ordinal) => this.#observed(ordinal));
   }
 
+  /** Whether each queue was seen empty by a replica that goes by the config, or is of one that ended so. */
+  isEmpty(configHash: string): boolean {
+    return [...this.#ordinals].every(([ordinal, { running, queued }]) => {
+      const status = running?.replica.status;
+      if (running) return status?.configHash === configHash && status.queue.messages === 0;
+      const drain = this.#drains.of(ordinal);
+      return !this.#wantedHere(ordinal) && drain?.stopped === true && (queued ?? drain.queued) === false;
+    });
+  }
+
   #observed(ordinal: number): RelayReplica {
     const { running, how, failures, queued: last, progress } = this.#placeOf(ordinal);
     const stuck = progress?.stuck(this.#machine.nowMs());

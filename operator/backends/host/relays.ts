@@ -2,7 +2,7 @@
 import path from 'node:path';
 import type { ObjectKey } from '../../../crds/resource.ts';
 import type { RelayGroup, RelayReplica, Relays } from '../../backend.ts';
-import { readConfig } from './config-folder.ts';
+import { readConfig, readDomains } from './config-folder.ts';
 import { makeFolder } from './durable-file.ts';
 import { awaitFormerReplicas } from './former-replicas.ts';
 import { adminSocket, type Machine, type RelayPlaces, RelaySupervisor, type WantedRelay } from './relay-supervisor.ts';
@@ -33,6 +33,14 @@ export class HostRelays implements Relays {
 
   observe(key: ObjectKey): readonly RelayReplica[] {
     return this.#supervisors.get(idOf(key))?.observe() ?? [];
+  }
+
+  applied(key: ObjectKey): ReadonlyMap<string, string> {
+    return readDomains(this.#placesOf(key).config);
+  }
+
+  isEmpty(key: ObjectKey, configHash: string): boolean {
+    return this.#supervisors.get(idOf(key))?.isEmpty(configHash) ?? false;
   }
 
   peers({ namespace, name }: ObjectKey): { readonly socket: string } {

@@ -2,7 +2,9 @@
 import type { ObjectKey } from '../../../crds/resource.ts';
 import type { PeerPlaces, RelayGroup, RelayReplica, Relays } from '../../backend.ts';
 import { KeyedQueue } from '../../runtime/queue.ts';
+import { appliedDomains } from './children/config-secrets.ts';
 import { ADMIN_PORT, podsServiceName, selectorLabels } from './children/identity.ts';
+import { SECRET } from './children/kinds.ts';
 import type { Cluster } from './cluster.ts';
 import { MonitorKind } from './monitors.ts';
 import { Workload } from './workload.ts';
@@ -57,6 +59,14 @@ export class KubernetesRelays implements Relays {
 
   observe(key: ObjectKey): readonly RelayReplica[] {
     return this.#workloadOf(key).observe();
+  }
+
+  applied({ namespace, name }: ObjectKey): ReadonlyMap<string, string> {
+    return appliedDomains(name, (secret) => this.#cluster.copies.get(SECRET, { namespace, name: secret }));
+  }
+
+  isEmpty(key: ObjectKey, configHash: string): boolean {
+    return this.#workloadOf(key).isEmpty(configHash);
   }
 
   peers({ namespace, name }: ObjectKey): PeerPlaces {

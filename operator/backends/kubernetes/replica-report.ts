@@ -27,6 +27,8 @@ export function replicaReport(text: string): ReplicaReport {
   return answer;
 }
 
+/** Nothing is queued, and nothing is about to be. */
+export const holdsNothing = ({ queue }: ReplicaReport): boolean => queue.messages === 0 && (queue.receiving ?? 0) === 0;
+
 /** It drains, and nothing is left that anyone could lose with it. */
-export const isEmpty = ({ draining, queue }: ReplicaReport): boolean =>
-  draining && queue.messages === 0 && (queue.receiving ?? 0) === 0;
+export const isEmpty = (report: ReplicaReport): boolean => report.draining && holdsNothing(report);

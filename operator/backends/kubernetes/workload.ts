@@ -17,7 +17,7 @@ import type { Cluster } from './cluster.ts';
 import { Links } from './links.ts';
 import { Monitor, type MonitorKind } from './monitors.ts';
 import { type Pod, podOf } from './pod.ts';
-import { isEmpty } from './replica-report.ts';
+import { holdsNothing, isEmpty } from './replica-report.ts';
 import { replicaView } from './replica-view.ts';
 import { planScale, type ScalePlan } from './scale.ts';
 
@@ -140,6 +140,15 @@ export class Workload {
         return { ordinal: claim.ordinal, claim, empty: current && isEmpty(report) };
       }),
     );
+  }
+
+  /** Whether each queue was told to be empty by a replica that goes by the config, or is marked so. */
+  isEmpty(configHash: string): boolean {
+    const { pods, claims } = this.sight();
+    return claims.every(({ ordinal, marked }) => {
+      const report = this.links.of(pods.find((pod) => pod.ordinal === ordinal))?.freshReport;
+      return marked || (report?.configHash === configHash && holdsNothing(report));
+    });
   }
 
   async #level(group: RelayGroup, monitors: boolean): Promise<void> {

@@ -3,9 +3,10 @@
  * mounts all of them as one folder. Each is written by itself: a replica takes a folder only when all hashes of its
  * index match, so no order of writing can put half a config in force.
  */
-import { CERTIFICATES, INDEX, SETTINGS } from '../../../../relay/config/documents.ts';
+import { CERTIFICATES, DOMAIN_SHARDS, domainShardFile, INDEX, SETTINGS } from '../../../../relay/config/documents.ts';
 import type { RelayGroup } from '../../../backend.ts';
-import type { ApiObject } from '../api.ts';
+import type { ApiObject, LiveObject } from '../api.ts';
+import { secretText } from '../secret-text.ts';
 import { configSecretName, LABELS, meta, shardSecretName } from './identity.ts';
 
 export const CONFIG_PURPOSE = 'config';
@@ -33,3 +34,20 @@ const secret = (group: RelayGroup, name: string, files: readonly (readonly [stri
   type: 'Opaque',
   data: Object.fromEntries(files.map(([file, text]) => [file, Buffer.from(text).toString('base64')])),
 });
+
+/** Index and shards of domains, as they stand in the Secrets. */
+export function appliedDomains(
+  relay: string,
+  find: (secret: string) => LiveObject | undefined,
+): ReadonlyMap<string, string> {
+  const text = (name: string, file: string): [string, string][] => {
+    const live = find(name);
+    const content = live && secretText(live, file);
+    return content === undefined ? [] : [[file, content]];
+  };
+  const shards = Array.from({ length: DOMAIN_SHARDS }, (_, index) => domainShardFile(index));
+  return new Map([
+    ...text(configSecretName(relay), INDEX),
+    ...shards.flatMap((file) => text(shardSecretName(relay, file), file)),
+  ]);
+}
