@@ -3,7 +3,8 @@
  * process the kernel ends everything, mounts and addresses included. Nothing else on the machine was changed.
  */
 import { existsSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { rm, rmdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { removeCgroups } from './cgroups.ts';
 import { livingNode, NAME, ROOT } from './layout.ts';
@@ -14,6 +15,8 @@ export async function down(): Promise<void> {
   while (await livingNode()) await pause(50);
   await removeCgroups();
   await rm(ROOT, { recursive: true, force: true, maxRetries: 10 });
+  // The last one takes the folder of all clusters with it.
+  await rmdir(dirname(ROOT)).catch(() => undefined);
 }
 
 if (import.meta.main) {

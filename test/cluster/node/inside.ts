@@ -1,5 +1,5 @@
 /** Programs within the namespaces of a test node. */
-import { execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -23,14 +23,14 @@ export async function runInside(pid: number, words: readonly string[]): Promise<
   return (await run(program, rest, { maxBuffer: 1 << 26 })).stdout;
 }
 
-/** Starts a program that goes on after this one, and returns its number; its log is NAME.log in the node's folder. */
-export function startDaemon(name: string, words: readonly string[]): number | undefined {
+/** Starts a program that goes on after this one; its log is NAME.log in the node's folder. */
+export function startDaemon(name: string, words: readonly string[]): ChildProcess {
   const [program = '', ...rest] = words;
   const log = openSync(join(ROOT, `${name}.log`), 'a');
   const child = spawn(program, rest, { stdio: ['ignore', log, log], detached: true, cwd: '/' });
   closeSync(log);
   child.unref();
-  return child.pid;
+  return child;
 }
 
 /** Waits until it is so; fails with the last lines of a log. */

@@ -64,9 +64,12 @@ async function hold(): Promise<number> {
   const namespaces = ['--mount', '--net', '--pid', '--fork', '--mount-proc', '--propagation=private'];
   const words = ['unshare', ...namespaces, '--', 'bash', join(import.meta.dirname, 'hold.sh'), ROOT];
   const outer = startDaemon('hold', words);
-  await until('there are no namespaces', 'hold', async () => existsSync(join(ROOT, 'held')));
+  await until('there are no namespaces', 'hold', async () => {
+    if (outer.exitCode !== null) throw new Error(`there are no namespaces: see ${join(ROOT, 'hold.log')}`);
+    return existsSync(join(ROOT, 'held'));
+  });
   // unshare waits outside for the first process of the namespace of processes, its only child.
-  return Number(await readFile(`/proc/${outer}/task/${outer}/children`, 'utf8'));
+  return Number(await readFile(`/proc/${outer.pid}/task/${outer.pid}/children`, 'utf8'));
 }
 
 async function startApiServer(pid: number, port: number): Promise<void> {
