@@ -126,8 +126,9 @@ export const CEL_RULES: Readonly<Record<KindName, CelRules>> = {
     ],
     destinationsMatchServers: [
       {
-        at: 'delivery.destinations[].match',
-        rule: 'size(self.domains) + size(self.mx) > 0',
+        at: 'delivery.destinations[]',
+        field: '.match',
+        rule: 'size(self.match.domains) + size(self.match.mx) > 0',
         says: text('must name domains or mx: it is for no server else'),
       },
     ],
@@ -182,7 +183,6 @@ export const CEL_RULES: Readonly<Record<KindName, CelRules>> = {
     ],
     volumeHoldsTheReserve: [
       {
-        // Not of `queue`: the default of an object is judged before the defaults of its fields are filled in.
         at: '',
         field: '.queue.storage.size',
         rule: ['quantity(self.queue.minFree)', `quantity('64Mi')`]
@@ -207,10 +207,13 @@ export const CEL_RULES: Readonly<Record<KindName, CelRules>> = {
       ...[isPositive('dkim.rotation.retireAfter'), isAtMost('dkim.rotation.retireAfter')],
       isAtMost('dkim.rotation.every'),
       {
-        at: 'dkim.rotation',
-        field: '.every',
-        rule: '!has(self.every) || duration(self.every) > duration(self.publishFor)',
-        says: `'must be longer than publishFor, which is ' + self.publishFor`,
+        at: '',
+        field: '.dkim.rotation.every',
+        rule: [
+          '!has(self.dkim.rotation.every)',
+          `duration(self.dkim.rotation.every) > duration(self.dkim.rotation.publishFor)`,
+        ].join(' || '),
+        says: `'must be longer than publishFor, which is ' + self.dkim.rotation.publishFor`,
       },
     ],
   },
@@ -246,13 +249,19 @@ export const withImmutable = (spec: StructuralSchema, pointer: string): Structur
     messageExpression: `'cannot change from ' + oldSelf + ': delete the object and make another one'`,
   });
 
-/** @throws {TypeError} when there is no such field */
+/**
+ * @throws {TypeError} when there is no such field, or its default would be judged: an API server does so before it fills
+ *   in the fields of the default, so a rule stands at an object around it
+ */
 function withValidation(
   schema: StructuralSchema,
   [step, ...rest]: readonly string[],
   validation: Validation,
 ): StructuralSchema {
   if (step === undefined) {
+    if (JSON.stringify(schema.default) === '{}') {
+      throw new TypeError(`a rule may not judge the default {} of ${schema.description}: let it stand further up`);
+    }
     const before = schema['x-kubernetes-validations'] ?? [];
     return { ...schema, 'x-kubernetes-validations': [...before, validation] };
   }
