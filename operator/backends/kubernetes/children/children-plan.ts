@@ -116,7 +116,8 @@ const canGo = ({ kind, object }: LiveChild): boolean =>
 const idOf = ({ kind, object }: { kind: Child['kind']; object: ApiObject }): string =>
   `${kind.group}/${kind.plural}/${object.metadata.name}`;
 
-const hashOf = (object: ApiObject): string => createHash('sha256').update(canonicalJson(object)).digest('hex');
+/** Of a child as it is wanted, without the annotation that holds this. */
+export const hashOf = (object: ApiObject): string => createHash('sha256').update(canonicalJson(object)).digest('hex');
 
 const withHash = (object: ApiObject, hash: string): ApiObject => ({
   ...object,
