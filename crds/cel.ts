@@ -142,6 +142,15 @@ export const CEL_RULES: Readonly<Record<KindName, CelRules>> = {
     certificateHasOneSource: [
       { at: 'tls.certificate', rule: 'has(self.ownCA)', says: text('must name one source: ownCA: {}') },
     ],
+    relaySelectsNamespaces: [
+      {
+        // Not of the field itself: the default of an object is judged before the defaults of its fields are filled in.
+        at: '',
+        field: '.allowedNamespaces.selector',
+        rule: `(self.allowedNamespaces.from == 'Selector') == has(self.allowedNamespaces.selector)`,
+        says: text('goes with from: Selector, and only with it'),
+      },
+    ],
     retryWaitsAreLong: [isPositive('delivery.retry.schedule[]'), isAtMost('delivery.retry.schedule[]')],
     relayTimesAreLong: [
       ...[isPositive('delivery.retry.expireAfter'), isAtMost('delivery.retry.expireAfter')],
@@ -214,6 +223,22 @@ export const CEL_RULES: Readonly<Record<KindName, CelRules>> = {
           `duration(self.dkim.rotation.every) > duration(self.dkim.rotation.publishFor)`,
         ].join(' || '),
         says: `'must be longer than publishFor, which is ' + self.dkim.rotation.publishFor`,
+      },
+    ],
+    domainSelectsNamespaces: [
+      {
+        // Not of the field itself: the default of an object is judged before the defaults of its fields are filled in.
+        at: '',
+        field: '.allowedSenders.selector',
+        rule: `(self.allowedSenders.from == 'Selector') == has(self.allowedSenders.selector)`,
+        says: text('goes with from: Selector, and only with it'),
+      },
+    ],
+    relayRefsAreDifferent: [
+      {
+        at: 'relayRefs',
+        rule: 'self.all(one, self.exists_one(other, other == one))',
+        says: text('names an SmtpRelay twice'),
       },
     ],
   },

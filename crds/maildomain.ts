@@ -1,18 +1,19 @@
 /** MailDomain: a domain and what it needs to be trusted. */
 import Type from 'typebox';
+import { allowedNamespaces, relayRef } from './allowed-namespaces.ts';
 import * as common from './common.ts';
 import type { KindDefinition, Resource } from './resource.ts';
 
 export const MailDomainSpec = Type.Object(
   {
     domain: common.domainName('The domain that mail is sent as. It cannot change.'),
-    relayRefs: Type.Array(
-      Type.Object(
-        { name: common.objectName('Name of an SmtpRelay in the same namespace.', 40) },
-        { description: 'A relay that may send as this domain.' },
-      ),
-      { ...common.namedList('The relays that may send as this domain.', 16), minItems: 1 },
-    ),
+    relayRefs: Type.Array(relayRef('A relay that may send as this domain.'), {
+      description: 'The relays that may send as this domain.',
+      minItems: 1,
+      maxItems: 16,
+      'x-kubernetes-list-type': 'atomic',
+    }),
+    allowedSenders: allowedNamespaces('Whose SmtpUsers may send as this domain.'),
     dkim: common.section('How mail of this domain is signed.', {
       algorithms: Type.Array(
         common.oneOf(['RSA2048', 'Ed25519'], { description: 'RSA2048 (RFC 6376) or Ed25519 (RFC 8463).' }),

@@ -5,6 +5,7 @@
  * A rule reads a spec that fits its schema. Fields start at the spec: `.listeners[0].port`.
  */
 import { BlockList, isIP, isIPv4 } from 'node:net';
+import type { AllowedNamespaces } from './allowed-namespaces.ts';
 import { DOMAIN_PATTERN } from './common.ts';
 import { durationMs } from './duration.ts';
 import type { KindTypes } from './kinds.ts';
@@ -133,6 +134,28 @@ const destinationsSayALimit: Rule<RelaySpec> = ({ delivery }) =>
 const certificateHasOneSource: Rule<RelaySpec> = ({ tls }) =>
   when(Object.keys(tls.certificate).length !== 1, '.tls.certificate', 'must name one source: ownCA: {}');
 
+const relaySelectsNamespaces: Rule<RelaySpec> = ({ allowedNamespaces }) =>
+  selectsWhenAsked('.allowedNamespaces', allowedNamespaces);
+
+const domainSelectsNamespaces: Rule<KindTypes['MailDomain']['spec']> = ({ allowedSenders }) =>
+  selectsWhenAsked('.allowedSenders', allowedSenders);
+
+const selectsWhenAsked = (field: string, { from, selector }: AllowedNamespaces): readonly Problem[] =>
+  when(
+    (from === 'Selector') !== (selector !== undefined),
+    `${field}.selector`,
+    'goes with from: Selector, and only with it',
+  );
+
+const relayRefsAreDifferent: Rule<KindTypes['MailDomain']['spec']> = ({ relayRefs }) =>
+  relayRefs.flatMap((ref, index) =>
+    when(
+      relayRefs.findIndex(({ namespace, name }) => namespace === ref.namespace && name === ref.name) < index,
+      `.relayRefs[${index}]`,
+      `names SmtpRelay ${ref.name} again`,
+    ),
+  );
+
 const retryWaitsAreLong: Rule<RelaySpec> = ({ delivery }) =>
   delivery.retry.schedule.flatMap((wait, index) => positive(`.delivery.retry.schedule[${index}]`, wait));
 
@@ -202,12 +225,13 @@ const RULES: { readonly [Kind in KindName]: RulesOf<Kind> } = {
     destinationsMatchServers,
     destinationsSayALimit,
     certificateHasOneSource,
+    relaySelectsNamespaces,
     retryWaitsAreLong,
     relayTimesAreLong,
     messageSizeFits,
     ...WORKLOAD_RULES,
   ],
-  MailDomain: [ttlIsWholeSeconds, rotationIsSlow],
+  MailDomain: [ttlIsWholeSeconds, rotationIsSlow, domainSelectsNamespaces, relayRefsAreDifferent],
   SmtpUser: [sendersAreAddresses, allowedNetworksAreNetworks],
 };
 

@@ -1,5 +1,6 @@
 /** SmtpRelay: a group of relay replicas, their listeners and how they deliver. */
 import Type from 'typebox';
+import { allowedNamespaces } from './allowed-namespaces.ts';
 import * as common from './common.ts';
 import type { KindDefinition, Resource } from './resource.ts';
 import { image, networkPolicy, podTemplate, services, storage } from './workload.ts';
@@ -194,6 +195,7 @@ export const SmtpRelaySpec = Type.Object(
     listeners: Type.Array(Listener, { ...common.namedList('Where the relay takes mail.', 16), minItems: 1 }),
     services,
     tls,
+    allowedNamespaces: allowedNamespaces('Whose MailDomains and SmtpUsers may refer to this relay.'),
     egress: common.section('How the relay looks from outside; used for SPF.', {
       addresses: Type.Array(
         Type.String({ description: 'An IPv4 or IPv6 address.', maxLength: 39, pattern: '^[0-9a-fA-F:.]+$' }),

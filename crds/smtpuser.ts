@@ -1,5 +1,6 @@
 /** SmtpUser: who may send, and where the credential is kept. */
 import Type from 'typebox';
+import { relayRef } from './allowed-namespaces.ts';
 import * as common from './common.ts';
 import type { KindDefinition, Resource } from './resource.ts';
 
@@ -7,10 +8,7 @@ const recipients = (description: string) => Type.Optional(Type.Integer({ descrip
 
 export const SmtpUserSpec = Type.Object(
   {
-    relayRef: Type.Object(
-      { name: common.objectName('Name of an SmtpRelay in the same namespace.', 40) },
-      { description: 'The relay this user sends through.' },
-    ),
+    relayRef: relayRef('The relay this user sends through.'),
     senders: Type.Array(
       Type.String({
         description: 'A mail address, or *@DOMAIN for all addresses of a domain.',

@@ -82,6 +82,7 @@ describe('defaults', () => {
         },
       ],
       tls: { certificate: { ownCA: {} }, minVersion: 'TLSv1.2' },
+      allowedNamespaces: { from: 'Same' },
       egress: { addresses: [] },
       delivery: {
         routes: [],

@@ -4,37 +4,9 @@
  */
 import Type from 'typebox';
 import * as common from './common.ts';
+import { expressions, labelSelector, SET_OPERATORS } from './label-selector.ts';
 
 const text = (description: string, maxLength = 253) => Type.String({ description, minLength: 1, maxLength });
-
-const labelValues = Type.Array(Type.String({ description: 'A value.', maxLength: 63 }), {
-  description: 'Values; none for Exists and DoesNotExist.',
-  maxItems: 32,
-});
-
-const expression = (description: string, operators: string[]) =>
-  Type.Object(
-    {
-      key: text('A label.', 317),
-      operator: common.oneOf(operators, { description: 'How the value is compared.' }),
-      values: Type.Optional(labelValues),
-    },
-    { description },
-  );
-
-const expressions = (description: string, operators: string[]) =>
-  Type.Array(expression('A condition.', operators), { description, maxItems: 16 });
-
-const SET_OPERATORS = ['In', 'NotIn', 'Exists', 'DoesNotExist'];
-
-const labelSelector = (description: string) =>
-  Type.Object(
-    {
-      matchLabels: common.optionalMap('Labels that must have this value.', 16),
-      matchExpressions: Type.Optional(expressions('Conditions that must hold too.', SET_OPERATORS)),
-    },
-    { description },
-  );
 
 const NODE_OPERATORS = [...SET_OPERATORS, 'Gt', 'Lt'];
 const nodeTerm = (description: string) =>

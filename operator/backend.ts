@@ -152,6 +152,17 @@ export interface OperatorEvent {
   readonly message: string;
 }
 
+/** Namespaces as grants see them: by their labels. */
+export interface Namespaces {
+  /** From memory; kubernetes.io/metadata.name is always among them, also of one that is not known. */
+  labels(namespace: string): Readonly<Record<string, string>>;
+  /** Calls listener for each namespace whose labels changed. */
+  watch(listener: (namespace: string) => void): void;
+}
+
+/** The label that every namespace of a cluster has. */
+export const NAMESPACE_NAME = 'kubernetes.io/metadata.name';
+
 export interface Events {
   emit(event: OperatorEvent): void;
 }
@@ -161,6 +172,7 @@ export interface Backend {
   readonly secrets: Secrets;
   readonly relays: Relays;
   readonly events: Events;
+  readonly namespaces: Namespaces;
   /** Host name and port at which a user of the relay submits; differs between a cluster and one machine. */
   readonly submissionHost: (relay: ObjectKey) => string;
   /** Names and addresses, beside its hostname, that the relay's own certificate is for. */

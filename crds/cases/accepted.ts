@@ -3,6 +3,18 @@ import { type AcceptedCase, destination, domain, listener, relay, user } from '.
 
 export const ACCEPTED: readonly AcceptedCase[] = [
   ['a relay that says only what it must', relay()],
+  [
+    'grants to other namespaces, and references to them',
+    relay({ allowedNamespaces: { from: 'Selector', selector: { matchLabels: { mail: 'yes' } } } }),
+  ],
+  [
+    'relays of one name in two namespaces, for a domain that is lent to all',
+    domain({
+      relayRefs: [{ name: 'outbound' }, { namespace: 'mail', name: 'outbound' }],
+      allowedSenders: { from: 'All' },
+    }),
+  ],
+  ['a user of a relay elsewhere', user({ relayRef: { namespace: 'mail', name: 'outbound' } })],
   ['metadata that Kubernetes adds', relay({}, { name: 'r', uid: 'x', managedFields: [], finalizers: ['a/b'] })],
   ['a status, which is not read', { ...relay(), status: { replicas: 7 } }],
   ['a name of 40 characters', relay({}, { name: 'r'.repeat(40) })],

@@ -161,4 +161,29 @@ export const AGAINST_RULES: readonly RefusedCase[] = [
   ['a star within a sender', user({ senders: ['app*@example.test'] }), 'spec.senders[0]', /neither an address/],
   ['a star for a domain', user({ senders: ['app@*.example.test'] }), 'spec.senders[0]', /neither an address/],
   ['a sender with two dots', user({ senders: ['a..b@example.test'] }), 'spec.senders[0]', /neither an address/],
+  [
+    'labels of namespaces where all are allowed',
+    relay({ allowedNamespaces: { from: 'All', selector: { matchLabels: { a: 'b' } } } }),
+    'spec.allowedNamespaces.selector',
+    /goes with from: Selector/,
+  ],
+  [
+    'a selector of namespaces that is missing',
+    relay({ allowedNamespaces: { from: 'Selector' } }),
+    'spec.allowedNamespaces.selector',
+    /goes with from: Selector/,
+  ],
+  [
+    'a domain lent by a selector that is missing',
+    domain({ allowedSenders: { from: 'Selector' } }),
+    'spec.allowedSenders.selector',
+    /goes with from: Selector/,
+  ],
+  [
+    'one relay twice',
+    domain({ relayRefs: [{ name: 'outbound' }, { namespace: 'mail', name: 'outbound' }, { name: 'outbound' }] }),
+    'spec.relayRefs[2]',
+    /SmtpRelay.* (again|twice)/,
+    'spec.relayRefs',
+  ],
 ];

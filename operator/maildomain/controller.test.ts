@@ -3,11 +3,11 @@ import { createPublicKey } from 'node:crypto';
 import { before, describe, it } from 'node:test';
 import type { MailDomain } from '../../crds/maildomain.ts';
 import { firstKeys, makeKey } from '../../test/harness/dkim-keys.ts';
+import { worldOf } from '../../test/harness/domain-world.ts';
 import { domain, relay } from '../../test/harness/manifests.ts';
 import type { Secret } from '../backend.ts';
 import { type ObservedDomain, planDomain } from './controller.ts';
 import { domainDocument, judgeKeys, keySlot, type StoredKey, slotOf } from './dkim-keys.ts';
-import { domainHolders } from './policies.ts';
 
 const created = '2026-03-01T12:00:00Z';
 const clock = (): number => Date.parse(created);
@@ -22,10 +22,9 @@ const stored = (object: MailDomain, secrets: readonly Secret[]): StoredKey[] =>
   });
 
 function observed(object: MailDomain, keySecrets: readonly Secret[], addresses = ['192.0.2.10']): ObservedDomain {
-  const relayExists = ({ name }: { name: string }): boolean => name === 'outbound';
   return {
     domain: object,
-    world: { relayExists, holders: domainHolders([object], relayExists) },
+    world: worldOf([object]),
     relays: [relay('outbound', { egress: { addresses } })],
     views: [{ name: 'outbound', replicas: [], groups: new Map() }],
     storedKeys: stored(object, keySecrets),

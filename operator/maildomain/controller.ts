@@ -5,8 +5,9 @@ import type { SmtpRelay } from '../../crds/smtprelay.ts';
 import type { Objects, Secrets } from '../backend.ts';
 import { recordId, type Seen } from '../dns/checker.ts';
 import { dnsRecords, type WantedRecord } from '../dns/records.ts';
+import { admits, isSameKey, type LabelsOf, relayKeys } from '../references.ts';
 import { type Judgement, readyFrom, setConditions } from '../runtime/conditions.ts';
-import type { Clock, Controller, Plan } from '../runtime/plan.ts';
+import type { Clock, Controller, Plan, World } from '../runtime/plan.ts';
 import { entryProgrammed, type RelayView } from '../smtprelay/programmed.ts';
 import { findDomain } from '../smtprelay/relay-group.ts';
 import { dkimReady, spfIncomplete } from './conditions.ts';
@@ -21,7 +22,15 @@ import {
   slotsToRead,
 } from './dkim-keys.ts';
 import { decideKeys, keyEvents, retireAfterMs, statusKey } from './key-states.ts';
-import { type DomainWorld, domainHolders, domainOf, isAccepted, judgeDomain, wasAccepted } from './policies.ts';
+import {
+  type DomainWorld,
+  domainHolders,
+  domainOf,
+  isAccepted,
+  judgeDomain,
+  type RelayFor,
+  wasAccepted,
+} from './policies.ts';
 import { dnsVerified, recordEvents, type SeenRecord, seenRecords, statusRecord } from './records.ts';
 import type { Rotation } from './rotation.ts';
 
@@ -41,22 +50,28 @@ export interface ObservedDomain {
 }
 
 /** What the policies ask of the world. */
-export function domainWorld(objects: Pick<Objects, 'get' | 'list'>): DomainWorld {
-  const relayExists = (relay: ObjectKey): boolean => objects.get('SmtpRelay', relay) !== undefined;
-  return { relayExists, holders: domainHolders(objects.list('MailDomain'), relayExists) };
+export function domainWorld({ objects, namespaces }: Pick<World, 'objects' | 'namespaces'>): DomainWorld {
+  const labelsOf: LabelsOf = (name) => namespaces.labels(name);
+  const relayFor: RelayFor = (key, namespace) => {
+    const relay = objects.get('SmtpRelay', key);
+    if (!relay) return 'Missing';
+    return admits(relay.spec.allowedNamespaces, key.namespace, namespace, labelsOf) ? 'Open' : 'Closed';
+  };
+  return { relayFor, labelsOf, holders: domainHolders(objects.list('MailDomain'), relayFor) };
 }
 
 export const mailDomainController: Controller<'MailDomain', ObservedDomain> = {
   kind: 'MailDomain',
 
-  async observe(key, { objects, secrets, relays, groups, dns }) {
+  async observe(key, outside) {
+    const { objects, secrets, relays, groups, dns } = outside;
     const domain = objects.get('MailDomain', key);
     if (!domain) {
       dns.observe(keyOf({ metadata: key }), []);
       return undefined;
     }
-    const refs = domain.spec.relayRefs.map(({ name }) => ({ namespace: key.namespace, name }));
-    const world = domainWorld(objects);
+    const refs = relayKeys(key.namespace, domain.spec.relayRefs);
+    const world = domainWorld(outside);
     const storedKeys = await observeKeys(domain, secrets);
     const existing = refs.map((ref) => objects.get('SmtpRelay', ref)).filter((relay) => relay !== undefined);
     const looksAt = domain.spec.dns.verification !== 'Disabled' && isAccepted(domain, world);
@@ -214,11 +229,10 @@ const keyFrom = ({ metadata: { namespace, name } }: MailDomain): ObjectKey => ({
 const domainsOfRelay = (relay: ObjectKey, objects: Objects): ObjectKey[] =>
   objects
     .list('MailDomain')
-    .filter(({ metadata, spec }) => metadata.namespace === relay.namespace && refersTo(spec.relayRefs, relay))
+    .filter(({ metadata, spec }) =>
+      relayKeys(metadata.namespace, spec.relayRefs).some((referred) => isSameKey(referred, relay)),
+    )
     .map(keyFrom);
-
-const refersTo = (refs: readonly { readonly name: string }[], relay: ObjectKey): boolean =>
-  refs.some(({ name }) => name === relay.name);
 
 /** Who may gain or lose when a MailDomain changes. One that is gone may have held any domain. */
 function rivals(key: ObjectKey, objects: Objects): ObjectKey[] {

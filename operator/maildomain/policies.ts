@@ -1,20 +1,24 @@
 /** Which MailDomains are in force. One domain is held by one MailDomain, in whatever namespace it is. */
 import type { MailDomain } from '../../crds/maildomain.ts';
 import { keyOf, type ObjectKey } from '../../crds/resource.ts';
+import { type LabelsOf, relayKeys } from '../references.ts';
 import type { Judgement } from '../runtime/conditions.ts';
 
 export interface DomainWorld {
-  /** Whether there is an SmtpRelay of this name. */
-  readonly relayExists: (relay: ObjectKey) => boolean;
+  readonly relayFor: RelayFor;
+  readonly labelsOf: LabelsOf;
   /** Holder of each domain, by its name in lower case. */
   readonly holders: ReadonlyMap<string, MailDomain>;
 }
+
+/** How an SmtpRelay stands to objects of a namespace. */
+export type RelayFor = (relay: ObjectKey, namespace: string) => 'Open' | 'Closed' | 'Missing';
 
 type Refusal = Pick<Judgement, 'reason' | 'message'>;
 type Policy = (domain: MailDomain, world: DomainWorld) => Refusal | undefined;
 
 /** In the order in which they are asked; the first refusal counts. */
-const POLICIES: readonly Policy[] = [relaysExist, domainIsNotHeldByAnother];
+const POLICIES: readonly Policy[] = [relaysAreOpen, domainIsNotHeldByAnother];
 
 /** Condition Accepted. */
 export function judgeDomain(domain: MailDomain, world: DomainWorld): Judgement {
@@ -22,7 +26,12 @@ export function judgeDomain(domain: MailDomain, world: DomainWorld): Judgement {
     const refusal = policy(domain, world);
     if (refusal) return { type: 'Accepted', status: 'False', ...refusal };
   }
-  return { type: 'Accepted', status: 'True', reason: 'Accepted', message: 'The domain is ours and its relays exist.' };
+  return {
+    type: 'Accepted',
+    status: 'True',
+    reason: 'Accepted',
+    message: 'The domain is ours, and its relays take it.',
+  };
 }
 
 export const isAccepted = (domain: MailDomain, world: DomainWorld): boolean =>
@@ -30,12 +39,30 @@ export const isAccepted = (domain: MailDomain, world: DomainWorld): boolean =>
 
 export const domainOf = ({ spec }: MailDomain): string => spec.domain.toLowerCase();
 
-function relaysExist(domain: MailDomain, { relayExists }: Pick<DomainWorld, 'relayExists'>): Refusal | undefined {
-  const { namespace } = domain.metadata;
-  const missing = domain.spec.relayRefs.find(({ name }) => !relayExists({ namespace, name }));
-  if (!missing) return undefined;
-  const message = `spec.relayRefs: there is no SmtpRelay ${missing.name} in namespace ${namespace}. Create it, or name another.`;
-  return { reason: 'RelayNotFound', message };
+function relaysAreOpen(domain: MailDomain, { relayFor }: Pick<DomainWorld, 'relayFor'>): Refusal | undefined {
+  for (const relay of relayKeys(domain.metadata.namespace, domain.spec.relayRefs)) {
+    const refusal = relayRefusal('spec.relayRefs', 'MailDomains', relay, domain.metadata.namespace, relayFor);
+    if (refusal) return refusal;
+  }
+  return undefined;
+}
+
+/** Why objects of a namespace may not refer to a relay, if they may not. */
+export function relayRefusal(
+  field: string,
+  kinds: string,
+  relay: ObjectKey,
+  namespace: string,
+  relayFor: RelayFor,
+): Refusal | undefined {
+  const standing = relayFor(relay, namespace);
+  if (standing === 'Open') return undefined;
+  if (standing === 'Missing') {
+    const message = `${field}: there is no SmtpRelay ${relay.name} in namespace ${relay.namespace}. Create it, or name another.`;
+    return { reason: 'RelayNotFound', message };
+  }
+  const message = `${field}: SmtpRelay ${relay.namespace}/${relay.name} takes no ${kinds} of namespace ${namespace}. Its spec.allowedNamespaces would have to allow them.`;
+  return { reason: 'RelayNotAllowed', message };
 }
 
 function domainIsNotHeldByAnother(domain: MailDomain, { holders }: DomainWorld): Refusal | undefined {
@@ -50,13 +77,10 @@ function domainIsNotHeldByAnother(domain: MailDomain, { holders }: DomainWorld):
  * it: an older manifest that appears later must not take a domain away. Among newcomers age decides, then
  * namespace/name.
  */
-export function domainHolders(
-  domains: readonly MailDomain[],
-  relayExists: DomainWorld['relayExists'],
-): ReadonlyMap<string, MailDomain> {
+export function domainHolders(domains: readonly MailDomain[], relayFor: RelayFor): ReadonlyMap<string, MailDomain> {
   const holders = new Map<string, MailDomain>();
   for (const domain of domains) {
-    if (relaysExist(domain, { relayExists })) continue;
+    if (relaysAreOpen(domain, { relayFor })) continue;
     const rival = holders.get(domainOf(domain));
     if (!rival || precedes(domain, rival)) holders.set(domainOf(domain), domain);
   }

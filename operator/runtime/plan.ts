@@ -1,7 +1,7 @@
 /** A plan: everything a controller decided about one object, as data. Controllers decide; `applyPlan` acts. */
 import type { KindTypes } from '../../crds/kinds.ts';
 import type { KindName, ObjectKey } from '../../crds/resource.ts';
-import type { Backend, Objects, OperatorEvent, RelayGroup, Relays, Secret, Secrets } from '../backend.ts';
+import type { Backend, Namespaces, Objects, OperatorEvent, RelayGroup, Relays, Secret, Secrets } from '../backend.ts';
 import type { DnsChecker } from '../dns/checker.ts';
 
 /**
@@ -37,6 +37,7 @@ export type Clock = () => number;
 /** What controllers may look at: nothing here writes. */
 export interface World extends Pick<Backend, 'objects' | 'submissionHost' | 'serviceNames' | 'bindPort'> {
   readonly secrets: Pick<Secrets, 'get' | 'ownedBy'>;
+  readonly namespaces: Pick<Namespaces, 'labels'>;
   readonly relays: Pick<Relays, 'observe' | 'applied' | 'isEmpty' | 'peers' | 'selector'>;
   /** The groups that were applied lately to a relay, by config hash. */
   readonly groups: (relay: ObjectKey) => ReadonlyMap<string, RelayGroup>;

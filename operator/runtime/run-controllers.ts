@@ -92,6 +92,7 @@ export async function runControllers(
       relays: backend.relays,
       groups: (relay) => groups.of(relay),
       dns,
+      namespaces: backend.namespaces,
       submissionHost: (relay) => backend.submissionHost(relay),
       serviceNames: (relay) => backend.serviceNames(relay),
       bindPort: (port) => backend.bindPort(port),
@@ -121,6 +122,14 @@ export async function runControllers(
   });
 
   backend.objects.watch(objectChanged);
+  // Whom a grant by labels lets in: objects of that namespace, at whatever relay.
+  backend.namespaces.watch((namespace) => {
+    for (const { kind } of KINDS) {
+      for (const { metadata } of backend.objects.list(kind)) {
+        if (kind === 'SmtpRelay' || metadata.namespace === namespace) queue.add(idOf(kind, metadata));
+      }
+    }
+  });
   backend.secrets.watch(secretChanged);
   backend.relays.watch((key) => objectChanged('SmtpRelay', key));
   // Of domains alone.

@@ -4,9 +4,9 @@ import { before, describe, it } from 'node:test';
 import Schema from 'typebox/schema';
 import type { SmtpRelay, SmtpRelaySpec } from '../../crds/smtprelay.ts';
 import { IndexDocument, SettingsDocument } from '../../relay/config/documents.ts';
+import { worldOf } from '../../test/harness/domain-world.ts';
 import { domain, relay, user } from '../../test/harness/manifests.ts';
 import type { RelayReplica, Secret } from '../backend.ts';
-import { domainHolders } from '../maildomain/policies.ts';
 import type { SecretRecipe } from '../runtime/plan.ts';
 import { type ObservedRelay, planRelay } from './controller.ts';
 import { judgeRelay } from './policies.ts';
@@ -52,10 +52,9 @@ before(async () => {
 });
 
 function observed(object: SmtpRelay, more: Partial<ObservedRelay> = {}): ObservedRelay {
-  const relayExists = ({ name }: { name: string }): boolean => name === 'outbound';
   return {
     relay: object,
-    world: { relayExists, holders: domainHolders(domains, relayExists) },
+    world: worldOf(domains),
     domains: domains.map((each) => ({ domain: each, storedKeys: [] })),
     users: [
       { user: user('app', { senders: ['*@a.test'] }), verifier: verifier('app') },

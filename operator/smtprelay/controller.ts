@@ -10,6 +10,7 @@ import { domainWorld } from '../maildomain/controller.ts';
 import { activeSlots, domainDocument, judgeKeys, type StoredKey } from '../maildomain/dkim-keys.ts';
 import { signingKeys } from '../maildomain/key-states.ts';
 import { type DomainWorld, isAccepted } from '../maildomain/policies.ts';
+import { isSameKey, relayKey, relayKeys } from '../references.ts';
 import { type Judgement, setConditions, timestamp } from '../runtime/conditions.ts';
 import type { Clock, Controller, Plan, World } from '../runtime/plan.ts';
 import { readVerifier } from '../smtpuser/credential.ts';
@@ -62,7 +63,7 @@ export const smtpRelayController: Controller<'SmtpRelay', ObservedRelay> = {
     const applied = relays.applied(key);
     return {
       relay,
-      world: domainWorld(objects),
+      world: domainWorld(world),
       domains: await observeDomains(key, world),
       users: await observeUsers(key, world),
       ca: await secrets.get(key.namespace, caSecretName(key.name)),
@@ -81,10 +82,11 @@ export const smtpRelayController: Controller<'SmtpRelay', ObservedRelay> = {
 
   affectedBy(kind, key, objects) {
     if (kind === 'SmtpRelay') return [key];
-    // A domain or user that is gone, or refers elsewhere now, does not tell where it was attached before.
+    // A domain or user that is gone, or refers elsewhere now, does not tell where it was attached before; and a domain
+    // may be one that users of another namespace send as.
     return objects
       .list('SmtpRelay')
-      .filter(({ metadata }) => metadata.namespace === key.namespace)
+      .filter(({ metadata, spec }) => metadata.namespace === key.namespace || spec.allowedNamespaces.from !== 'Same')
       .map(({ metadata: { namespace, name } }) => ({ namespace, name }));
   },
 
@@ -95,30 +97,30 @@ export const smtpRelayController: Controller<'SmtpRelay', ObservedRelay> = {
   },
 };
 
-const observeDomains = (
-  { namespace, name }: ObjectKey,
-  { objects, secrets }: World,
-): Promise<ObservedRelay['domains']> =>
+const observeDomains = (key: ObjectKey, { objects, secrets }: World): Promise<ObservedRelay['domains']> =>
   Promise.all(
     objects
       .list('MailDomain')
-      .filter(
-        ({ metadata, spec }) => metadata.namespace === namespace && spec.relayRefs.some((ref) => ref.name === name),
+      .filter(({ metadata, spec }) =>
+        relayKeys(metadata.namespace, spec.relayRefs).some((relay) => isSameKey(relay, key)),
       )
       .map(async (domain) => ({
         domain,
         storedKeys: await Promise.all(
-          activeSlots(domain).map(async (slot) => ({ slot, secret: await secrets.get(namespace, slot.secretName) })),
+          activeSlots(domain).map(async (slot) => ({
+            slot,
+            secret: await secrets.get(domain.metadata.namespace, slot.secretName),
+          })),
         ),
       })),
   );
 
-const observeUsers = ({ namespace, name }: ObjectKey, { objects, secrets }: World): Promise<ObservedRelay['users']> =>
+const observeUsers = (key: ObjectKey, { objects, secrets }: World): Promise<ObservedRelay['users']> =>
   Promise.all(
     objects
       .list('SmtpUser')
-      .filter(({ metadata, spec }) => metadata.namespace === namespace && spec.relayRef.name === name)
-      .map(async (user) => ({ user, verifier: await secrets.get(namespace, verifierName(user)) })),
+      .filter(({ metadata, spec }) => isSameKey(relayKey(metadata.namespace, spec.relayRef), key))
+      .map(async (user) => ({ user, verifier: await secrets.get(user.metadata.namespace, verifierName(user)) })),
   );
 
 export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRelay'> {

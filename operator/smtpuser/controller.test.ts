@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import type { SmtpUser } from '../../crds/smtpuser.ts';
+import { worldOf } from '../../test/harness/domain-world.ts';
 import { domain, relay, user } from '../../test/harness/manifests.ts';
 import type { Secret } from '../backend.ts';
-import { domainHolders } from '../maildomain/policies.ts';
 import type { SecretRecipe } from '../runtime/plan.ts';
 import { type CertifiedKey, makeCA } from '../smtprelay/pki.ts';
 import { type ObservedUser, planUser } from './controller.ts';
@@ -28,7 +28,6 @@ const caSecret = (): Secret => ({
 });
 
 function observed(object: SmtpUser, more: Partial<ObservedUser> = {}): ObservedUser {
-  const relayExists = ({ name }: { name: string }): boolean => name === 'outbound';
   const domains = [
     domain('example'),
     domain('elsewhere', { domain: 'elsewhere.test' }, { namespace: 'other' }),
@@ -36,7 +35,7 @@ function observed(object: SmtpUser, more: Partial<ObservedUser> = {}): ObservedU
   ];
   return {
     user: object,
-    world: { relayExists, holders: domainHolders(domains, relayExists) },
+    world: worldOf(domains),
     relay: outbound,
     view: { name: 'outbound', replicas: [], groups: new Map() },
     submissionHost: 'localhost',

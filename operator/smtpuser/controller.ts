@@ -6,6 +6,7 @@ import type { SmtpUser } from '../../crds/smtpuser.ts';
 import type { Secret } from '../backend.ts';
 import { domainWorld } from '../maildomain/controller.ts';
 import { type DomainWorld, domainOf } from '../maildomain/policies.ts';
+import { isSameKey, relayKey } from '../references.ts';
 import { secretConflict } from '../runtime/apply-plan.ts';
 import { type Judgement, readyFrom, setConditions } from '../runtime/conditions.ts';
 import { ownerOf, ownership } from '../runtime/ownership.ts';
@@ -44,18 +45,19 @@ export interface ObservedUser {
 export const smtpUserController: Controller<'SmtpUser', ObservedUser> = {
   kind: 'SmtpUser',
 
-  async observe(key, { objects, secrets, relays, groups, submissionHost }) {
+  async observe(key, outside) {
+    const { objects, secrets, relays, groups, submissionHost } = outside;
     const user = objects.get('SmtpUser', key);
     if (!user) return undefined;
     const { namespace } = key;
-    const ref = { namespace, name: user.spec.relayRef.name };
+    const ref = relayKey(namespace, user.spec.relayRef);
     return {
       user,
-      world: domainWorld(objects),
+      world: domainWorld(outside),
       relay: objects.get('SmtpRelay', ref),
       view: { name: ref.name, replicas: relays.observe(ref), groups: groups(ref) },
       submissionHost: submissionHost(ref),
-      ca: await secrets.get(namespace, caSecretName(ref.name)),
+      ca: await secrets.get(ref.namespace, caSecretName(ref.name)),
       credential: await secrets.get(namespace, credentialName(user)),
       verifier: await secrets.get(namespace, verifierName(user)),
       former: hasMoved(user) ? await secrets.get(namespace, user.status.secretName) : undefined,
@@ -66,8 +68,8 @@ export const smtpUserController: Controller<'SmtpUser', ObservedUser> = {
 
   affectedBy(kind, key, objects) {
     if (kind === 'SmtpUser') return [key];
-    const users = objects.list('SmtpUser').filter(({ metadata }) => metadata.namespace === key.namespace);
-    if (kind === 'SmtpRelay') return users.filter(({ spec }) => spec.relayRef.name === key.name).map(keyFrom);
+    const users = objects.list('SmtpUser');
+    if (kind === 'SmtpRelay') return users.filter((user) => isSameKey(relayOf(user), key)).map(keyFrom);
     const changed = objects.get('MailDomain', key);
     // One that is gone may have been for any domain.
     const concerns = ({ spec }: SmtpUser): boolean =>
@@ -85,6 +87,8 @@ export const smtpUserController: Controller<'SmtpUser', ObservedUser> = {
 /** The status names the Secret that holds the credential, until the one that the spec names does. */
 const hasMoved = (user: SmtpUser): user is SmtpUser & { status: { secretName: string } } =>
   user.status?.secretName !== undefined && user.status.secretName !== credentialName(user);
+
+const relayOf = ({ metadata, spec }: SmtpUser): ObjectKey => relayKey(metadata.namespace, spec.relayRef);
 
 const keyFrom = ({ metadata: { namespace, name } }: SmtpUser): ObjectKey => ({ namespace, name });
 

@@ -1,7 +1,10 @@
 /** Which SmtpUsers are in force. */
 import { domainToASCII } from 'node:url';
+import type { MailDomain } from '../../crds/maildomain.ts';
+import { keyOf } from '../../crds/resource.ts';
 import type { SmtpUser } from '../../crds/smtpuser.ts';
-import { type DomainWorld, isAccepted } from '../maildomain/policies.ts';
+import { type DomainWorld, isAccepted, relayRefusal } from '../maildomain/policies.ts';
+import { admits, isSameKey, relayKey, relayKeys } from '../references.ts';
 import type { Judgement } from '../runtime/conditions.ts';
 import { credentialName, verifierName } from './names.ts';
 
@@ -9,7 +12,7 @@ type Refusal = Pick<Judgement, 'reason' | 'message'>;
 type Policy = (user: SmtpUser, world: DomainWorld) => Refusal | undefined;
 
 /** In the order in which they are asked; the first refusal counts. */
-const POLICIES: readonly Policy[] = [relayExists, sendersAreAllowed, secretNameIsFree];
+const POLICIES: readonly Policy[] = [relayIsOpen, sendersAreAllowed, secretNameIsFree];
 
 /** Condition Accepted. */
 export function judgeUser(user: SmtpUser, world: DomainWorld): Judgement {
@@ -20,11 +23,8 @@ export function judgeUser(user: SmtpUser, world: DomainWorld): Judgement {
   return { type: 'Accepted', status: 'True', reason: 'Accepted', message: 'All senders are granted.' };
 }
 
-function relayExists({ metadata: { namespace }, spec }: SmtpUser, world: DomainWorld): Refusal | undefined {
-  const { name } = spec.relayRef;
-  if (world.relayExists({ namespace, name })) return undefined;
-  const message = `spec.relayRef: there is no SmtpRelay ${name} in namespace ${namespace}. Create it, or name another.`;
-  return { reason: 'RelayNotFound', message };
+function relayIsOpen({ metadata: { namespace }, spec }: SmtpUser, { relayFor }: DomainWorld): Refusal | undefined {
+  return relayRefusal('spec.relayRef', 'SmtpUsers', relayKey(namespace, spec.relayRef), namespace, relayFor);
 }
 
 function sendersAreAllowed(user: SmtpUser, world: DomainWorld): Refusal | undefined {
@@ -35,18 +35,24 @@ function sendersAreAllowed(user: SmtpUser, world: DomainWorld): Refusal | undefi
   return undefined;
 }
 
-/** A domain is lent only to users of its own namespace, and only on the relays that may send as it. */
+/** A domain is lent only to users of namespaces that it allows, and only on the relays that may send as it. */
 function whyNotAllowed(sender: string, user: SmtpUser, world: DomainWorld): string | undefined {
+  const { namespace } = user.metadata;
   const domain = senderDomain(sender);
   if (domain === '') return 'this is no domain.';
   const holder = world.holders.get(domain);
-  if (!holder || holder.metadata.namespace !== user.metadata.namespace || !isAccepted(holder, world)) {
-    return `no accepted MailDomain of namespace ${user.metadata.namespace} is for ${domain}.`;
+  // Whose it is, and whether it is anybody's, is no business of a namespace that it is not lent to.
+  if (!(holder && isAccepted(holder, world) && lends(holder, namespace, world))) {
+    return `no accepted MailDomain for ${domain} lets SmtpUsers of namespace ${namespace} send as it.`;
   }
-  const relay = user.spec.relayRef.name;
-  if (holder.spec.relayRefs.some(({ name }) => name === relay)) return undefined;
-  return `MailDomain ${holder.metadata.name} does not name SmtpRelay ${relay} in its relayRefs.`;
+  const relay = relayKey(namespace, user.spec.relayRef);
+  const named = relayKeys(holder.metadata.namespace, holder.spec.relayRefs);
+  if (named.some((other) => isSameKey(other, relay))) return undefined;
+  return `MailDomain ${keyOf(holder)} does not name SmtpRelay ${relay.namespace}/${relay.name} in its relayRefs.`;
 }
+
+const lends = ({ metadata, spec }: MailDomain, namespace: string, { labelsOf }: DomainWorld): boolean =>
+  admits(spec.allowedSenders, metadata.namespace, namespace, labelsOf);
 
 function secretNameIsFree(user: SmtpUser): Refusal | undefined {
   if (credentialName(user) !== verifierName(user)) return undefined;

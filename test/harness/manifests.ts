@@ -38,6 +38,7 @@ export const relay = (
       { name: 'submissions', protocol: 'Submissions', port: 2465, ...LISTENER },
     ],
     tls: { certificate: { ownCA: {} }, minVersion: 'TLSv1.2' },
+    allowedNamespaces: { from: 'Same' },
     egress: { addresses: ['192.0.2.10'] },
     delivery: {
       routes: [],
@@ -89,6 +90,7 @@ export const domain = (
   spec: {
     domain: 'example.test',
     relayRefs: [{ name: 'outbound' }],
+    allowedSenders: { from: 'Same' },
     dkim: {
       algorithms: ['RSA2048', 'Ed25519'],
       selectorPrefix: 'chasqui',

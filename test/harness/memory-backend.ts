@@ -4,6 +4,7 @@ import type { KindTypes } from '../../crds/kinds.ts';
 import { type KindName, keyOf, type ObjectKey } from '../../crds/resource.ts';
 import {
   type Backend,
+  NAMESPACE_NAME,
   type OperatorEvent,
   type RelayGroup,
   type RelayReplica,
@@ -33,6 +34,8 @@ export class MemoryBackend implements Backend {
   readonly #objectListeners: ((kind: KindName, key: ObjectKey) => void)[] = [];
   readonly #secretListeners: ((namespace: string, name: string) => void)[] = [];
   readonly #relayListeners: ((key: ObjectKey) => void)[] = [];
+  readonly #namespaceListeners: ((name: string) => void)[] = [];
+  readonly #labels = new Map<string, Readonly<Record<string, string>>>();
   started = false;
   /** Resolve to let `start` end. */
   sync: Promise<void> = Promise.resolve();
@@ -142,6 +145,17 @@ export class MemoryBackend implements Backend {
     observe: (key) => this.replicas.get(idOf(key)) ?? [],
     remove: async (key) => this.drained.has(idOf(key)),
     watch: (listener) => void this.#relayListeners.push(listener),
+  };
+
+  /** Sets the labels of a namespace. */
+  label(namespace: string, labels: Readonly<Record<string, string>>): void {
+    this.#labels.set(namespace, labels);
+    for (const listener of this.#namespaceListeners) listener(namespace);
+  }
+
+  readonly namespaces: Backend['namespaces'] = {
+    labels: (name) => ({ ...this.#labels.get(name), [NAMESPACE_NAME]: name }),
+    watch: (listener) => void this.#namespaceListeners.push(listener),
   };
 
   readonly events: Backend['events'] = { emit: (event) => void this.emitted.push(event) };

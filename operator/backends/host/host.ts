@@ -1,7 +1,7 @@
 /** The host backend: what the operator needs of the world, made of files and processes of one machine. */
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Backend } from '../../backend.ts';
+import { type Backend, NAMESPACE_NAME } from '../../backend.ts';
 import { SETTLE_MS } from './admission.ts';
 import { makeFolder } from './durable-file.ts';
 import { LoggedEvents } from './events.ts';
@@ -110,6 +110,8 @@ function assemble({ manifests, objects, secrets, relays, source, log, lock, stop
     secrets,
     relays,
     events: new LoggedEvents(log, Date.now, (kind, key) => objects.fileOf(kind, key)),
+    // On one machine a namespace is a name, and no more.
+    namespaces: { labels: (name) => ({ [NAMESPACE_NAME]: name }), watch: () => undefined },
     submissionHost: () => 'localhost',
     serviceNames: () => ['localhost', '127.0.0.1', '::1'],
     bindPort: (port) => port,

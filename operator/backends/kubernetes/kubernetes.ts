@@ -5,11 +5,12 @@ import type { KeptKey } from '../../metrics.ts';
 import type { ReflectorTimes } from '../../runtime/reflector.ts';
 import type { ApiKind, KubernetesApi, LiveObject } from './api.ts';
 import { bindPort, LABELS, MANAGER, podsServiceName } from './children/identity.ts';
-import { SECRET } from './children/kinds.ts';
+import { NAMESPACE, SECRET } from './children/kinds.ts';
 import type { Log } from './cluster.ts';
 import { Copies } from './copies.ts';
 import { ApiEvents } from './events.ts';
 import { untilServed } from './kinds-served.ts';
+import { ApiNamespaces } from './namespaces.ts';
 import { ApiObjects } from './objects.ts';
 import { KubernetesRelays } from './relays.ts';
 import { replicaClient } from './replica-client.ts';
@@ -40,6 +41,7 @@ export class KubernetesBackend implements Backend {
   readonly secrets: ApiSecrets;
   readonly relays: KubernetesRelays;
   readonly events: ApiEvents;
+  readonly namespaces: ApiNamespaces;
   readonly #options: KubernetesOptions;
   readonly #secretCopies: Watched<LiveObject>;
   readonly #relayCopies: Copies;
@@ -59,6 +61,10 @@ export class KubernetesBackend implements Backend {
       log.warn({ resource: plural, err, retryMs }, 'following what is in the cluster failed, will be tried again');
     const following = { api, failed, ...(times && { times }) };
     this.objects = new ApiObjects({ ...following, namespaces, events: this.events });
+    this.namespaces = new ApiNamespaces({
+      ...{ api, readable: namespaces === undefined, ...(times && { times }) },
+      failed: (err, retryMs) => failed(NAMESPACE, err, retryMs),
+    });
     this.#secretCopies = new Watched<LiveObject>({
       ...following,
       kind: SECRET,
@@ -93,6 +99,7 @@ export class KubernetesBackend implements Backend {
     if (this.#missing.length > 0) return [`CustomResourceDefinitions are missing: ${this.#missing.join(', ')}`];
     const unread = [
       this.objects.synced ? [] : ['SmtpRelays, MailDomains, SmtpUsers'],
+      this.namespaces.synced ? [] : ['Namespaces'],
       this.#secretCopies.synced ? [] : ['Secrets'],
       this.#relayCopies.synced ? [] : ['what relays are made of'],
     ].flat();
@@ -138,7 +145,7 @@ export class KubernetesBackend implements Backend {
     });
     this.#missing = [];
     if (this.#stop.signal.aborted) throw new Error('stopped before all was read');
-    await Promise.all([this.objects.start(), this.#secretCopies.start(), this.#relayCopies.start()]);
+    await Promise.all(this.#copied().map((copy) => copy.start()));
     this.relays.start();
   }
 
@@ -146,6 +153,10 @@ export class KubernetesBackend implements Backend {
     this.#stop.abort();
     await this.relays.stop();
     await this.events.stop();
-    await Promise.all([this.objects.stop(), this.#secretCopies.stop(), this.#relayCopies.stop()]);
+    await Promise.all(this.#copied().map((copy) => copy.stop()));
+  }
+
+  #copied() {
+    return [this.objects, this.namespaces, this.#secretCopies, this.#relayCopies];
   }
 }
