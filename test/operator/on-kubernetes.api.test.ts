@@ -133,6 +133,52 @@ describe('the operator on an API server', needsOwnApiServer, () => {
     await kubectl('wait', '--for=condition=Ready', 'smtpuser/app', '--timeout=60s');
   });
 
+  it('lets namespaces use a relay by their labels, as long as they have them', async () => {
+    const accepted = async (status: string, reason: string) => {
+      const condition = `{.status.conditions[?(@.type=="Accepted")].reason}`;
+      await api.kubectl.run(
+        'wait',
+        'maildomain/shop',
+        '--namespace=shop',
+        `--for=condition=Accepted=${status}`,
+        '--timeout=60s',
+      );
+      assert.equal(
+        await api.kubectl.run('get', 'maildomain/shop', '--namespace=shop', `--output=jsonpath=${condition}`),
+        reason,
+      );
+    };
+    await api.kubectl.run('create', 'namespace', 'shop');
+    const shop = manifest('MailDomain', 'shop', {
+      domain: 'shop.test',
+      relayRefs: [{ namespace: 'mail', name: 'outbound' }],
+      dns: { verification: 'Disabled' },
+    });
+    await api.kubectl.apply({ ...shop, metadata: { name: 'shop', namespace: 'shop' } });
+    await accepted('False', 'RelayNotAllowed');
+    const selector = '{"from":"Selector","selector":{"matchLabels":{"mail":"yes"}}}';
+    await kubectl(
+      'patch',
+      'smtprelay',
+      'outbound',
+      '--type=merge',
+      `--patch={"spec":{"allowedNamespaces":${selector}}}`,
+    );
+    await accepted('False', 'RelayNotAllowed');
+    await api.kubectl.run('label', 'namespace', 'shop', 'mail=yes');
+    await accepted('True', 'Accepted');
+    await api.kubectl.run('label', 'namespace', 'shop', 'mail-');
+    await accepted('False', 'RelayNotAllowed');
+    await api.kubectl.run('delete', 'maildomain/shop', '--namespace=shop');
+    await kubectl(
+      'patch',
+      'smtprelay',
+      'outbound',
+      '--type=merge',
+      '--patch={"spec":{"allowedNamespaces":{"from":"Same","selector":null}}}',
+    );
+  });
+
   it('leaves a relay that is paused as it is', async () => {
     await kubectl('annotate', 'smtprelay', 'outbound', 'chasqui.dev/paused=true');
     await kubectl('patch', 'smtprelay', 'outbound', '--type=merge', '--patch={"spec":{"replicas":2}}');
