@@ -116,7 +116,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
 
   const accepting = new Accepting({ ...options, config, receiver, observer: log });
   const phase = { listening: false, stopping: false };
-  const status = () => replicaStatus({ ordinal, config, spool, handover, monitoring, accepting, phase });
+  const status = () => replicaStatus({ ordinal, config, spool, receiver, handover, monitoring, accepting, phase });
   const monitoring = serveMonitoring({
     host: options.monitoring.host,
     // Replicas that share a machine need a port each.

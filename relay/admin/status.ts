@@ -2,6 +2,7 @@
 import Type from 'typebox';
 import packageJson from '../../package.json' with { type: 'json' };
 import type { ConfigSource } from '../config/config.ts';
+import type { Receiver } from '../receive/receiver.ts';
 import type { Spool } from '../spool/spool.ts';
 
 export const ReplicaStatus = Type.Object({
@@ -19,6 +20,8 @@ export const ReplicaStatus = Type.Object({
     deliveries: Type.Integer({ minimum: 0 }),
     /** Messages that move to another replica and are still here; absent when there are none. */
     moving: Type.Optional(Type.Integer({ minimum: 0 })),
+    /** Transactions of clients that are under way: each may become one more; absent when there are none. */
+    receiving: Type.Optional(Type.Integer({ minimum: 0 })),
     oldestMs: Type.Optional(Type.Number()),
   }),
   /** Why messages that are to be handed over are not. */
@@ -32,6 +35,7 @@ export interface StatusParts {
   readonly ordinal: number;
   readonly config: Pick<ConfigSource, 'current'>;
   readonly spool: Pick<Spool, 'health' | 'stats'>;
+  readonly receiver: Pick<Receiver, 'transactions'>;
   /** Why it does not do its work; undefined: it does. */
   readonly handover: { readonly problem: string | undefined };
   readonly monitoring: { readonly problem: string | undefined };
@@ -40,7 +44,9 @@ export interface StatusParts {
 }
 
 export async function replicaStatus(parts: StatusParts): Promise<ReplicaStatus> {
-  const { ordinal, spool, handover } = parts;
+  const { ordinal, spool, handover, receiver } = parts;
+  // Counted first: a message that is committed in between is counted twice rather than not at all.
+  const receiving = receiver.transactions;
   const { hash, replicas, rejected } = parts.config.current();
   const reasons = unreadiness(parts);
   return {
@@ -50,7 +56,7 @@ export async function replicaStatus(parts: StatusParts): Promise<ReplicaStatus> 
     rejected: [...rejected],
     ready: reasons.length === 0,
     draining: ordinal >= replicas,
-    queue: await spool.stats(),
+    queue: { ...(await spool.stats()), ...(receiving > 0 && { receiving }) },
     ...(handover.problem !== undefined && { handover: { problem: handover.problem } }),
     reasons,
   };

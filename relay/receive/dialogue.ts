@@ -26,6 +26,8 @@ export interface DialogueOptions extends ReceiverOptions {
   readonly listener: string;
   readonly authenticator: Authenticator;
   readonly crowd: Crowd;
+  /** Those of all sessions that have begun and not ended, by MAIL and the answer to the final dot. */
+  readonly transactions: Set<object>;
   /** The process stops: no session goes on. */
   readonly leaving: () => Leaving;
 }
@@ -298,6 +300,7 @@ export class Dialogue implements Conversation {
       smtputf8: parameters.has('SMTPUTF8'),
       recipients: new Set(),
     };
+    this.#options.transactions.add(this.#transaction);
     return this.#accept(250, '2.1.0', 'sender ok');
   }
 
@@ -351,8 +354,9 @@ export class Dialogue implements Conversation {
   }
 
   /** What was granted to it; of a message that was taken, the spool has counted the recipients. */
-  #giveBack({ recipients }: OpenTransaction): void {
-    if (this.#user !== undefined) this.#options.quotas.giveBack(this.#user, recipients.size);
+  #giveBack(transaction: OpenTransaction): void {
+    this.#options.transactions.delete(transaction);
+    if (this.#user !== undefined) this.#options.quotas.giveBack(this.#user, transaction.recipients.size);
   }
 
   /** Whether mail goes to the MX of the domain: its destination is the domain itself then (deliver/router). */

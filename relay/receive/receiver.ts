@@ -34,6 +34,8 @@ export type Leaving = 'no' | 'after-transaction' | 'now';
 const TRANSACTION_MS = 2_000;
 
 export interface Receiver {
+  /** Transactions that clients have begun: each may still become a message. */
+  readonly transactions: number;
   /**
    * @returns the port
    * @throws when the listener is not in the config, or its address is taken
@@ -54,6 +56,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   const { config, observer } = options;
   const authenticator = new Authenticator(options.now);
   const crowd = new Crowd();
+  const transactions = new Set<object>();
   const listeners = new Map<string, Listener>();
   /** Closed ones that may have sessions still. */
   let closed: readonly Listener[] = [];
@@ -71,6 +74,10 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   });
 
   return {
+    get transactions() {
+      return transactions.size;
+    },
+
     async listen(name, where) {
       const current = config.current();
       const settings = current.settings.listeners.find((candidate) => candidate.name === name);
@@ -83,7 +90,10 @@ export function createReceiver(options: ReceiverOptions): Receiver {
         limits: current.settings.limits,
         proxyNetworks: settings.proxyNetworks ?? [],
         converse: (channel) =>
-          new Dialogue({ ...options, listener: name, authenticator, crowd, leaving: () => leaving }, channel),
+          new Dialogue(
+            { ...options, listener: name, authenticator, crowd, transactions, leaving: () => leaving },
+            channel,
+          ),
         onProblem: (problem) => observer.log('info', 'no session', { listener: name, problem }),
       });
       const port = await listener.open(where);

@@ -1,6 +1,7 @@
 /** Replicas in a cluster are scaled, and their volumes grow: no mail is lost, and no pod restarted for it. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { SmtpClient } from '../../../test/harness/smtp-client.ts';
 import { queueOf, Scene, until } from './fixtures/scene.ts';
 
 describe('replicas in a cluster', { timeout: 240_000 }, () => {
@@ -25,6 +26,25 @@ describe('replicas in a cluster', { timeout: 240_000 }, () => {
     assert.deepEqual(recipients.sort(), ['to-0@dest.test', 'to-1@dest.test', 'to-2@dest.test']);
   });
 
+  it('of which fewer are wanted, take the message that a client is about to hand over, and go after it', async () => {
+    await scene.untilReported(await scene.put({ replicas: 3 }));
+    await using sender = await SmtpClient.connect(10_025, { host: scene.node.addressOf(1) });
+    await sender.talk(
+      ['EHLO client.test', '250'],
+      ['MAIL FROM:<app@example.test>', '250'],
+      ['RCPT TO:<slow@dest.test>', '250'],
+      ['DATA', '354'],
+    );
+    await scene.put({ replicas: 1 });
+    // The one above it went, so the operator has looked at both.
+    await scene.untilStates('Ready Draining Stopped');
+    assert.equal(await scene.drained(), 'spool-outbound-2');
+    assert.match(await sender.content('From: app@example.test\r\n\r\nHello\r\n'), /^250 /);
+    await scene.untilStates('Ready Stopped Stopped');
+    await scene.destination.received(4);
+    assert.deepEqual(scene.destination.messages.at(-1)?.to, ['slow@dest.test']);
+  });
+
   it('of which a queue is left behind, have its replica started again until it is empty', async () => {
     await scene.kubectl('annotate', 'pvc', 'spool-outbound-2', 'chasqui.dev/drained-');
     await until('ordinal 2 runs again', () => scene.states === 'Ready Draining Draining');
@@ -36,7 +56,7 @@ describe('replicas in a cluster', { timeout: 240_000 }, () => {
     await scene.untilReported(await scene.put({ replicas: 2 }));
     assert.equal(await scene.drained(), 'spool-outbound-2');
     await scene.send(1, 'again@dest.test');
-    await scene.destination.received(4);
+    await scene.destination.received(5);
   });
 
   it('keep their pods while their volumes grow, and ask for the new size where there will be further ones', async () => {
