@@ -33,12 +33,13 @@ test: install ## check and test everything
 	@$(MAKE) --no-print-directory lint
 	env -u CHASQUI_STATE $(NODE) --test --test-concurrency=2 --test-timeout=180000 '$(SOURCES)/**/!(*.api|*.e2e).test.ts'
 
-# Where KUBECONFIG is set, the tests use that cluster. Otherwise each test file has an API server of its own.
+# Where KUBECONFIG is set, the tests use that cluster, one after the other. Otherwise each file has an API server of its own.
 test-api: install ## run the tests that need a Kubernetes API server (built once from Go modules, in minutes)
 	@sh test/prepare.sh
 	@if [ -n "$$KUBECONFIG" ]; then test/cluster/binaries/build kubectl helm; \
 	  else test/cluster/binaries/build etcd kube-apiserver kubectl kube-controller-manager helm; fi >/dev/null
-	$(NODE) --test --test-concurrency=2 --test-timeout=300000 '$(SOURCES)/**/*.api.test.ts'
+	$(NODE) --test --test-concurrency=$$([ -n "$$KUBECONFIG" ] && echo 1 || echo 2) --test-timeout=300000 \
+	  '$(SOURCES)/**/*.api.test.ts'
 
 # Where KUBECONFIG is set, the tests use that cluster; IMPORT_IMAGE is the command that brings it an image of a file.
 # Otherwise the one of `make cluster`, which is started for the tests when it does not run, and ended after them.
