@@ -61,6 +61,7 @@ const DONE: Readonly<Record<Action, string>> = {
   hold: 'put on hold',
   release: 'released',
   retry: 'due now',
+  recall: 'taken back, and delivered by the replica that has them',
   bounce: 'returned to their senders',
   delete: 'deleted',
 };
@@ -74,7 +75,7 @@ export function actedText(action: Action, { messages }: Pick<ActedOn, 'messages'
     [unchangedText(action), of('unchanged')],
     [attemptingText(action), of('attempting')],
     [`on hold: could not be ended now, and is ${DONE[action]} as soon as it can`, of('later')],
-    ['on the way to another replica: try again in a moment', of('moving')],
+    [movingText(action), of('moving')],
     ['gone before: delivered or returned', of('gone')],
   ];
   return lines
@@ -85,8 +86,14 @@ export function actedText(action: Action, { messages }: Pick<ActedOn, 'messages'
 
 function unchangedText(action: Action): string {
   if (action === 'hold') return 'on hold already';
+  if (action === 'recall') return 'not on the way to another replica';
   return action === 'release' ? 'not on hold' : 'about to be tried already, or on hold';
 }
+
+const movingText = (action: Action): string =>
+  action === 'recall'
+    ? 'on the way to another replica, which answers: it takes them'
+    : 'on the way to another replica: try again in a moment';
 
 const attemptingText = (action: Action): string =>
   action === 'hold'

@@ -20,7 +20,12 @@ export const withFilterOptions = (command: Command): Command =>
     .option('--recipient <address>', 'mail to it, or to @DOMAIN')
     .option('--destination <name>', 'mail that goes there: a domain, or a destination as "queue counts" names it')
     .option('--user <name>', 'mail that this SmtpUser sent, as NAME.NAMESPACE')
-    .addOption(new Option('--status <status>', 'queued: not tried yet; deferred: waits; held: on hold').choices(STATES))
+    .addOption(
+      new Option(
+        '--status <status>',
+        'queued: not tried yet; deferred: waits; held: on hold; moving: to another replica',
+      ).choices(STATES),
+    )
     .option('--reason <reply>', 'whose last reply is so: 451, 4.7.1, or words of its text')
     .option('--older-than <duration>', 'that arrived longer ago, such as 90m or 24h', duration)
     .option('--newer-than <duration>', 'that arrived since', duration);

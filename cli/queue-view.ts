@@ -95,7 +95,7 @@ export function queueTable(messages: readonly Queued[], nowMs: number): string {
   if (messages.length === 0) return 'No message is queued.';
   return table(
     ['ID', 'REPLICA', 'AGE', 'SIZE', 'FROM', 'TO', 'ATTEMPTS', 'NEXT', 'LAST REPLY'],
-    messages.flatMap(({ queueId, replica, envelope, deliveries }) =>
+    messages.flatMap(({ queueId, replica, envelope, deliveries, movesTo }) =>
       deliveries.map(({ recipients, attempts, ...delivery }) => [
         queueId,
         replica,
@@ -104,14 +104,14 @@ export function queueTable(messages: readonly Queued[], nowMs: number): string {
         address(envelope.mailFrom),
         recipientsText(recipients),
         String(attempts),
-        nextText(delivery, nowMs),
+        nextText({ ...delivery, movesTo }, nowMs),
         shortened(replyText(recipients.find(({ lastReply }) => lastReply)?.lastReply)),
       ]),
     ),
   );
 }
 
-export function messageText({ queueId, replica, envelope, deliveries }: Queued, nowMs: number): string {
+export function messageText({ queueId, replica, envelope, deliveries, movesTo }: Queued, nowMs: number): string {
   const facts: [name: string, value: string | undefined][] = [
     ['Queue id', queueId],
     ['Replica', replica],
@@ -123,6 +123,7 @@ export function messageText({ queueId, replica, envelope, deliveries }: Queued, 
     ['Client', envelope.client && `${envelope.client.address} (${envelope.client.helo})`],
     ['TLS', envelope.client?.tls],
     ['Signed as', envelope.signAs],
+    ['Moves to spool', movesTo],
   ];
   const recipients = deliveries.flatMap(({ destination, attempts, recipients, ...delivery }) =>
     recipients.map(({ address, state, lastReply }) => [
@@ -130,7 +131,7 @@ export function messageText({ queueId, replica, envelope, deliveries }: Queued, 
       state,
       destination,
       String(attempts),
-      nextText(delivery, nowMs),
+      nextText({ ...delivery, movesTo }, nowMs),
       replyText(lastReply),
     ]),
   );
@@ -151,7 +152,14 @@ function recipientsText(recipients: readonly { address: string }[]): string {
 }
 
 /** A delivery without a due time is in the hands of the relay: its first attempt is under way or waits its turn. */
-function nextText({ dueMs, heldMs }: { dueMs?: number; heldMs?: number }, nowMs: number): string {
+interface Waiting {
+  readonly dueMs?: number;
+  readonly heldMs?: number;
+  readonly movesTo: string | undefined;
+}
+
+function nextText({ dueMs, heldMs, movesTo }: Waiting, nowMs: number): string {
+  if (movesTo !== undefined) return 'moving';
   if (heldMs !== undefined) return `held ${age(nowMs - heldMs)}`;
   if (dueMs === undefined || dueMs <= nowMs) return 'now';
   return `in ${age(dueMs - nowMs)}`;

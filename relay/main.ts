@@ -132,6 +132,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     observer,
     report,
     message: (of) => new Message(of, { spool, signer, signed() {} }),
+    answering: () => handover.answering,
     now,
   });
   const routes = adminRoutes({

@@ -81,6 +81,12 @@ export const command = new Command('queue')
   .addCommand(action('hold', 'Puts messages on hold: they are not tried, and do not expire, until they are released.'))
   .addCommand(action('release', 'Releases messages that are on hold: they are tried now.'))
   .addCommand(action('retry', 'Tries messages now instead of when they are due. Those on hold stay so.'))
+  .addCommand(
+    action(
+      'recall',
+      'Delivers here what is on its way to a replica that does not answer, and whose spool is lost for good. If that spool comes back after all, the messages may arrive TWICE.',
+    ),
+  )
   .addCommand(action('bounce', 'Gives messages up and tells their senders, as if they had expired.'))
   .addCommand(action('delete', 'Deletes messages. Their senders are NOT told: "bounce" does that.'))
   .addHelpText(

@@ -30,6 +30,7 @@ function sceneOf(
     deliverer: {
       withdraw: (selections) => new Map(underWay ? selections.map(({ queueId }) => [queueId, underWay]) : []),
       wakeAt: () => undefined,
+      letGo: () => undefined,
       enqueue: () => undefined,
     },
     observer: {
@@ -43,6 +44,7 @@ function sceneOf(
       deliveries: to('sender@example.test'),
     }),
     message: () => ({ headers: async () => Buffer.alloc(0), inMemory: async () => undefined }),
+    answering: () => new Set(),
     now: () => NOW,
   });
   return { actions, events, log };

@@ -18,18 +18,20 @@ import {
 } from '../spool/spool.ts';
 import type { ActionResult } from './shapes.ts';
 
-export const ACTIONS = ['hold', 'release', 'retry', 'bounce', 'delete'] as const;
+export const ACTIONS = ['hold', 'release', 'retry', 'recall', 'bounce', 'delete'] as const;
 export type Action = (typeof ACTIONS)[number];
 
 type Result = ActionResult['messages'][number]['result'];
 
 export interface ActionsOptions {
   readonly spool: Pick<Spool, 'steer' | 'show' | 'record' | 'intended'>;
-  readonly deliverer: Pick<Deliverer, 'withdraw' | 'wakeAt' | 'enqueue'>;
+  readonly deliverer: Pick<Deliverer, 'withdraw' | 'wakeAt' | 'enqueue' | 'letGo'>;
   readonly observer: Observer;
   /** The notice to a sender; undefined where none is due. */
   readonly report: (failed: Failed) => SpawnedMessage | undefined;
   readonly message: (of: { queueId: string; envelope: Envelope }) => Pick<Message, 'headers' | 'inMemory'>;
+  /** Ids of spools of other replicas that answer. */
+  readonly answering: () => ReadonlySet<string>;
   readonly now: () => number;
 }
 
@@ -60,6 +62,8 @@ export class Actions {
       case 'release':
       case 'retry':
         return this.#wake(action, messages, by);
+      case 'recall':
+        return this.#recall(messages, by);
       case 'bounce':
       case 'delete':
         return this.#end(action, messages, by);
@@ -110,6 +114,29 @@ export class Actions {
       if (moving) return 'moving';
       if (changed > 0) this.#tell(action === 'release' ? 'released' : 'hurried', message, by);
       return changed > 0 ? 'done' : 'unchanged';
+    });
+  }
+
+  /**
+   * For a message that moves to a spool which is lost: nothing but a person can know that. Where the spool answers, the
+   * move itself ends.
+   */
+  async #recall(messages: readonly QueuedMessage[], by: string): Promise<readonly Result[]> {
+    const { spool, deliverer, answering } = this.#options;
+    const spools = answering();
+    const mayBe = ({ movesTo }: QueuedMessage): boolean => movesTo !== undefined && !spools.has(movesTo);
+    const lost = messages.filter(mayBe);
+    const steered = await spool.steer(
+      'recall',
+      lost.map(({ queueId }) => ({ queueId })),
+    );
+    const recalled = new Set(lost.filter((_, index) => (steered[index]?.changed ?? 0) > 0));
+    for (const message of recalled) this.#tell('recalled', message, by);
+    deliverer.letGo([...recalled].flatMap(({ deliveries }) => deliveries.map(({ id }) => id)));
+    return messages.map((message) => {
+      if (recalled.has(message)) return 'done';
+      if (message.movesTo === undefined) return 'unchanged';
+      return mayBe(message) ? 'gone' : 'moving';
     });
   }
 
@@ -228,7 +255,7 @@ export class Actions {
   }
 
   #tell(
-    event: 'held' | 'released' | 'hurried' | 'returned' | 'removed',
+    event: 'held' | 'released' | 'hurried' | 'recalled' | 'returned' | 'removed',
     { queueId, deliveries }: QueuedMessage,
     by: string,
     dsn: { readonly dsn?: string } = {},

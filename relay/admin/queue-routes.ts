@@ -30,6 +30,7 @@ const SUMMARIES: Readonly<Record<Action, string>> = {
   hold: 'Puts messages on hold: they are not tried until they are released, and do not expire',
   release: 'Releases messages that are on hold: they are tried now',
   retry: 'Tries messages now; those on hold stay so',
+  recall: 'Delivers here what moves to a replica whose spool is lost; it arrives twice where that spool is not',
   bounce: 'Gives messages up, and tells their senders (RFC 3464)',
   delete: 'Deletes messages; their senders are not told',
 };
@@ -161,12 +162,13 @@ async function look(
 const recipientsOf = (deliveries: QueuedMessage['deliveries']): number =>
   deliveries.reduce((sum, { recipients }) => sum + recipients.length, 0);
 
-const shown = ({ queueId, envelope, deliveries }: QueuedMessage): Message => ({
+const shown = ({ queueId, envelope, deliveries, movesTo }: QueuedMessage): Message => ({
   queueId,
   envelope,
+  ...(movesTo !== undefined && { movesTo }),
   deliveries: deliveries.map(({ destination, attempts, dueMs, heldMs, recipients }) => ({
     destination,
-    state: stateOf({ held: heldMs !== undefined, attempts }),
+    state: stateOf({ held: heldMs !== undefined, moving: movesTo !== undefined, attempts }),
     attempts,
     ...(dueMs !== undefined && { dueMs }),
     ...(heldMs !== undefined && { heldMs }),

@@ -10,10 +10,11 @@ const Reply = Type.Object({
 
 const Milliseconds = Type.Integer({ description: 'milliseconds since 1970' });
 
-export const STATES = ['queued', 'deferred', 'held'] as const;
+export const STATES = ['queued', 'deferred', 'held', 'moving'] as const;
 const State = Type.Enum([...STATES], {
   type: 'string',
-  description: 'queued: not tried yet. deferred: tried, and waits. held: on hold',
+  description:
+    'queued: not tried yet. deferred: tried, and waits. held: on hold. moving: on its way to another replica',
 });
 
 export const Message = Type.Object({
@@ -31,6 +32,7 @@ export const Message = Type.Object({
       Type.Object({ address: Type.String(), helo: Type.String(), tls: Type.Optional(Type.String()) }),
     ),
   }),
+  movesTo: Type.Optional(Type.String({ description: 'spool of another replica that it moves to; not tried here' })),
   deliveries: Type.Array(
     Type.Object({
       destination: Type.String(),

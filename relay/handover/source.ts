@@ -48,6 +48,7 @@ export class Source {
   readonly #told = new Map<string, number>();
   /** Some peer may not know yet what is finished. */
   #untold = true;
+  #answering: ReadonlySet<string> = new Set();
   #wake = new AbortController();
   #running: Promise<void> | undefined;
   #problem: string | undefined;
@@ -78,6 +79,11 @@ export class Source {
     this.#unsubscribe();
     await this.#running;
     this.#peers.close();
+  }
+
+  /** Ids of spools of other replicas that answered when they were last asked. */
+  get answering(): ReadonlySet<string> {
+    return this.#answering;
   }
 
   get #draining(): boolean {
@@ -123,6 +129,7 @@ export class Source {
     }
     const problems: string[] = [];
     const peers = await this.#ask(problems);
+    this.#answering = new Set(peers.map(({ spool }) => spool));
     let moved = moving > 0 ? await this.#resume(peers, problems) : 0;
     const takers = peers.filter(({ takes }) => takes);
     if (draining && takers.length > 0) moved += await this.#moveOn(takers, problems);
@@ -165,7 +172,10 @@ export class Source {
       for (const [spool, group] of Map.groupBy(marked, ({ peer }) => peer)) {
         const peer = peers.find((one) => one.spool === spool);
         if (peer) moved += await this.#handOver(peer, group, problems);
-        else problems.unshift(`${group.length} messages are held: they move to spool ${spool}, which does not answer`);
+        else
+          problems.unshift(
+            `${group.length} messages are held: they move to spool ${spool}, which does not answer: where it is lost, see "chasqui queue recall"`,
+          );
       }
     }
   }

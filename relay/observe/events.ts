@@ -40,7 +40,7 @@ export type MessageEvent =
     }
   | {
       /** What a person did by the admin API; of what was returned, its recipients are told as bounced too. */
-      readonly event: 'held' | 'released' | 'hurried' | 'returned' | 'removed';
+      readonly event: 'held' | 'released' | 'hurried' | 'recalled' | 'returned' | 'removed';
       readonly queueId: string;
       readonly recipients: readonly string[];
       /** Who: the socket, or the role of a token. */

@@ -105,7 +105,7 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
     question: 'Who holds, returns or deletes mail?',
     unit: 'messages',
     labels: {
-      action: ['held', 'released', 'hurried', 'returned', 'removed'],
+      action: ['held', 'released', 'hurried', 'recalled', 'returned', 'removed'],
       by: ['socket', 'operate token'],
     },
   });
@@ -209,6 +209,7 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
           case 'held':
           case 'released':
           case 'hurried':
+          case 'recalled':
           case 'returned':
           case 'removed':
             actions.inc({ action: event.event, by: event.by });

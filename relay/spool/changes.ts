@@ -152,6 +152,7 @@ export class Changes {
           places: effects.places,
           rowOf: (name) => (typeof name === 'number' ? name : (this.#arrivals.named(name) ?? 0)),
           moving: (message) => this.#departures.isMoving(message),
+          recall: (message) => this.#departures.recall(message, change.nowMs),
           finish: (delivery) => this.#finish(delivery, effects),
         });
         break;

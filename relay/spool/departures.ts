@@ -3,6 +3,7 @@
  * time, so nothing that looks for due mail finds it; the time is kept with the mark and goes to the peer.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { Place } from './lanes.ts';
 import type { Marked, Movable } from './move.ts';
 import type { MarkedRow } from './requests.ts';
 import { type DeliveryRow, deliveryRow, integerOf, messageRow, textOf } from './rows.ts';
@@ -21,6 +22,7 @@ export class Departures {
   readonly #lowest: StatementSync;
   readonly #highest: StatementSync;
   readonly #moving: StatementSync;
+  readonly #reindex: StatementSync;
 
   constructor(db: DatabaseSync) {
     // AUTOINCREMENT: the sequence number of a move that is over is not given again.
@@ -46,7 +48,8 @@ export class Departures {
     this.#delete = db.prepare('DELETE FROM moving WHERE sequence = ?');
     this.#count = db.prepare('SELECT count(*) AS n FROM moving');
     this.#lowest = db.prepare('SELECT min(sequence) AS lowest FROM moving WHERE peer = ?');
-    this.#moving = db.prepare('SELECT 1 FROM moving WHERE message = ?');
+    this.#moving = db.prepare('SELECT sequence, peer, due FROM moving WHERE message = ?');
+    this.#reindex = db.prepare('UPDATE delivery SET due = ? WHERE id = ?');
     this.#highest = db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'moving'");
   }
 
@@ -93,6 +96,28 @@ export class Departures {
     return this.#moving.get(message) !== undefined;
   }
 
+  /** The spool that a message moves to. */
+  peerOf(message: number): string | undefined {
+    const peer = this.#moving.get(message)?.peer;
+    return peer === undefined ? undefined : textOf(peer);
+  }
+
+  /** Takes a mark back, for a spool that is lost: what move.ts says must never be done for one that may answer. */
+  recall(message: number, nowMs: number): readonly Place[] {
+    const mark = this.#moving.get(message);
+    const columns = this.#message.get(message);
+    if (!mark || !columns) return [];
+    const due = dueTimesOr(nowMs, textOf(mark.due));
+    const places = this.#rows(columns).map((row) => {
+      const id = integerOf(row.id);
+      const dueMs = due(id);
+      this.#reindex.run(dueMs, id);
+      return { destination: textOf(row.destination), dueMs };
+    });
+    this.#delete.run(integerOf(mark.sequence));
+    return places;
+  }
+
   marked(afterSequence: number, limit: number): readonly Marked[] {
     return this.#after.all(afterSequence, limit).map((columns) => ({
       sequence: integerOf(columns.sequence),
@@ -133,6 +158,20 @@ export class Departures {
     const first = integerOf(first_delivery);
     return this.#deliveries.all(first, first + integerOf(deliveries));
   }
+}
+
+/** By delivery; what the mark does not say, as when it is damaged, is due now. */
+function dueTimesOr(nowMs: number, text: string): (delivery: number) => number {
+  let times: Readonly<Record<string, unknown>> = {};
+  try {
+    times = dueTimes(0, text);
+  } catch (error) {
+    if (!(error instanceof SpoolDamage)) throw error;
+  }
+  return (delivery) => {
+    const due = times[delivery];
+    return typeof due === 'number' ? due : nowMs;
+  };
 }
 
 /** By delivery. @throws {SpoolDamage} */

@@ -19,17 +19,23 @@ export interface QueueFilter {
   readonly arrivedAfterMs?: number;
 }
 
-/** queued: not tried yet. deferred: tried, and waits. held: on hold, whatever it was before. */
-export type DeliveryState = 'queued' | 'deferred' | 'held';
+/** queued: not tried yet. deferred: tried, and waits. held: on hold. moving: on its way to another spool. */
+export type DeliveryState = 'queued' | 'deferred' | 'held' | 'moving';
 
 export interface FilteredDelivery {
   readonly destination: string;
   readonly attempts: number;
   readonly held: boolean;
+  readonly moving: boolean;
   readonly recipients: readonly Recipient[];
 }
 
-export const stateOf = ({ held, attempts }: Pick<FilteredDelivery, 'held' | 'attempts'>): DeliveryState => {
+export const stateOf = ({
+  held,
+  moving,
+  attempts,
+}: Pick<FilteredDelivery, 'held' | 'moving' | 'attempts'>): DeliveryState => {
+  if (moving) return 'moving';
   if (held) return 'held';
   return attempts > 0 ? 'deferred' : 'queued';
 };

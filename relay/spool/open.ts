@@ -360,11 +360,12 @@ class ThreadedSpool implements Spool {
     };
   }
 
-  #queued({ id, envelope: text, deliveries }: StoredMessage): QueuedMessage {
+  #queued({ id, envelope: text, deliveries, peer }: StoredMessage): QueuedMessage {
     const envelope = parseEnvelope(text);
     return {
       queueId: envelope.queueId ?? formatQueueId(this.spoolId, id),
       envelope,
+      ...(peer !== undefined && { movesTo: peer }),
       deliveries: deliveries.map(({ id: delivery, destination, attempts, due, recipients }) => ({
         id: delivery,
         destination,

@@ -2,6 +2,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import type { StoredContent, StoredDelivery, StoredMessage } from './requests.ts';
 import { contentOf, deliveryRow, integerOf, type MessageRow, messageRow } from './rows.ts';
+import type { PeerOf } from './search.ts';
 import { SpoolDamage } from './spool.ts';
 
 export class Questions {
@@ -13,8 +14,10 @@ export class Questions {
   readonly #signature: StatementSync;
   readonly #oldest: StatementSync;
   readonly #inFile: StatementSync;
+  readonly #peerOf: PeerOf;
 
-  constructor(db: DatabaseSync) {
+  constructor(db: DatabaseSync, peerOf: PeerOf) {
+    this.#peerOf = peerOf;
     this.#delivery = db.prepare('SELECT * FROM delivery WHERE id = ?');
     this.#message = db.prepare('SELECT * FROM message WHERE id = ?');
     this.#messages = db.prepare('SELECT * FROM message ORDER BY id LIMIT ?');
@@ -101,6 +104,6 @@ export class Questions {
       const { id, destination, attempts, recipients } = deliveryRow(columns);
       return { id, destination, attempts, recipients, due: columns.due === null ? undefined : integerOf(columns.due) };
     });
-    return { id: row.id, envelope: row.envelope, deliveries };
+    return { id: row.id, envelope: row.envelope, deliveries, peer: this.#peerOf(row.id) };
   }
 }

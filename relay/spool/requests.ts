@@ -10,6 +10,7 @@ import type {
   QueueCounts,
   SpoolStats,
   Steered,
+  Steering,
   Taken,
   Usage,
   Wish,
@@ -38,7 +39,7 @@ export interface StoredOutcome {
 
 /** What a person does to deliveries, see Spool.steer. */
 export interface Steer {
-  readonly action: 'hold' | 'release' | 'retry' | 'remove';
+  readonly action: Steering;
   readonly selections: readonly { readonly message: RowName; readonly destinations: readonly string[] | undefined }[];
   readonly nowMs: number;
   readonly ending: Ending | undefined;
@@ -130,6 +131,8 @@ export interface StoredMessage {
     readonly due: number | undefined;
     readonly recipients: string;
   }[];
+  /** Spool that it moves to. */
+  readonly peer: string | undefined;
 }
 
 /** nextId: where to go on; absent at the end. */

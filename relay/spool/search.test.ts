@@ -19,10 +19,14 @@ async function searchOf(t: TestContext, stepMs: number): Promise<Search> {
   const db = new DatabaseSync(path.join(folder, DATABASE_FILE), { readOnly: true });
   t.after(() => db.close());
   let nowMs = 0;
-  return new Search(db, () => {
-    nowMs += stepMs;
-    return nowMs;
-  });
+  return new Search(
+    db,
+    () => undefined,
+    () => {
+      nowMs += stepMs;
+      return nowMs;
+    },
+  );
 }
 
 const undamaged = (error: Error): void => assert.fail(error.message);

@@ -28,15 +28,20 @@ const MESSAGES = 250;
 const DELIVERIES = 250;
 const RECIPIENTS_LENGTH = 2 * 1024 * 1024;
 
+/** The spool that a message moves to. */
+export type PeerOf = (message: number) => string | undefined;
+
 export class Search {
   readonly #messages: StatementSync;
   readonly #deliveriesOf: StatementSync;
   readonly #deliveries: StatementSync;
 
+  readonly #peerOf: PeerOf;
   readonly #monotonicMs: () => number;
   #tally = new Tally();
 
-  constructor(db: DatabaseSync, monotonicMs: () => number = () => performance.now()) {
+  constructor(db: DatabaseSync, peerOf: PeerOf, monotonicMs: () => number = () => performance.now()) {
+    this.#peerOf = peerOf;
     this.#monotonicMs = monotonicMs;
     this.#messages = db.prepare('SELECT * FROM message WHERE id > ? ORDER BY id LIMIT ?');
     this.#deliveriesOf = db.prepare('SELECT * FROM delivery WHERE id >= ? AND id < ?');
@@ -82,18 +87,20 @@ export class Search {
 
   #matching(filter: QueueFilter, row: MessageRow): StoredMessage | undefined {
     if (!envelopeMatches(filter, parseEnvelope(row.envelope))) return undefined;
+    const peer = this.#peerOf(row.id);
+    const moving = peer !== undefined;
     const deliveries = this.#deliveriesOf
       .all(row.firstDelivery, row.firstDelivery + row.deliveries)
       .flatMap((columns) => {
         const { id, destination, attempts, recipients } = deliveryRow(columns);
         const held = isHeld(columns.due);
-        const parsed = { destination, attempts, held, recipients: parseRecipients(recipients) };
+        const parsed = { destination, attempts, held, moving, recipients: parseRecipients(recipients) };
         if (!deliveryMatches(filter, parsed)) return [];
         return [
           { id, destination, attempts, recipients, due: columns.due === null ? undefined : integerOf(columns.due) },
         ];
       });
-    return deliveries.length === 0 ? undefined : { id: row.id, envelope: row.envelope, deliveries };
+    return deliveries.length === 0 ? undefined : { id: row.id, envelope: row.envelope, deliveries, peer };
   }
 
   /**

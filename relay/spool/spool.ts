@@ -135,6 +135,8 @@ export interface QueuedMessage {
     readonly heldMs?: number;
     readonly recipients: readonly Recipient[];
   }[];
+  /** Id of the spool that it moves to; it is not delivered here. */
+  readonly movesTo?: string;
 }
 
 export interface QueuePage {
@@ -169,9 +171,10 @@ export interface Selection {
 
 /**
  * hold: not attempted until it is released. release: due now. retry: due now, but for what is on hold. remove: gone,
- * and nobody is told; what is removed must not be in an attempt.
+ * and nobody is told; what is removed must not be in an attempt. recall: it moves to no other spool; for one that
+ * is lost, since what has it already delivers it too. Of a message that moves, all deliveries.
  */
-export type Steering = 'hold' | 'release' | 'retry' | 'remove';
+export type Steering = 'hold' | 'release' | 'retry' | 'remove' | 'recall';
 
 /** What a person wants to come of what is put on hold: it is returned to its sender, or deleted. */
 export interface Ending {

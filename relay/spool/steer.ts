@@ -14,6 +14,8 @@ export interface SteerEffects {
   /** No message has the id 0. */
   readonly rowOf: (name: RowName) => number;
   readonly moving: (message: number) => boolean;
+  /** Takes back that it moves. */
+  readonly recall: (message: number) => readonly Place[];
   /** Takes a delivery away, and its message with the last one. */
   readonly finish: (delivery: number) => void;
 }
@@ -43,6 +45,11 @@ export class Steering {
     return steer.selections.map(({ message: name, destinations }) => {
       const message = effects.rowOf(name);
       const found = this.#found(message, destinations, steer.intent);
+      if (steer.action === 'recall') {
+        const places = effects.recall(message);
+        effects.places.push(...places);
+        return { deliveries: found.length, changed: places.length, moving: false };
+      }
       // Its peer may have it by now, or deliver it: only the move itself ends it here.
       if (found.length > 0 && effects.moving(message)) return { deliveries: found.length, changed: 0, moving: true };
       if (steer.ending && intent !== undefined) {
@@ -64,6 +71,7 @@ export class Steering {
 
   /** Whether it is other than before. */
   #change({ action, nowMs }: Steer, { id, destination, due }: Found, effects: SteerEffects): boolean {
+    if (action === 'recall') return false;
     if (action === 'remove') {
       effects.finish(id);
       return true;
@@ -78,7 +86,7 @@ export class Steering {
 }
 
 /** undefined: it is as it should be. A delivery without a due time is in memory, about to be tried. */
-function dueAfter(action: Exclude<Steer['action'], 'remove'>, due: unknown, nowMs: number): number | undefined {
+function dueAfter(action: 'hold' | 'release' | 'retry', due: unknown, nowMs: number): number | undefined {
   if (action === 'hold') return isHeld(due) ? undefined : heldSince(nowMs);
   if (action === 'release') return isHeld(due) ? nowMs : undefined;
   return typeof due === 'number' && !isHeld(due) && due > nowMs ? nowMs : undefined;

@@ -103,8 +103,9 @@ export class Storage {
     this.#touch = db.prepare('UPDATE meta SET reserved_id = reserved_id + 1');
     this.#arrivals = new Arrivals(db);
     this.#intents = new Intents(db);
-    this.#questions = new Questions(db);
-    this.#search = new Search(db);
+    const peerOf = (message: number): string | undefined => this.#departures.peerOf(message);
+    this.#questions = new Questions(db, peerOf);
+    this.#search = new Search(db, peerOf);
     this.#lanes = new Lanes(db);
     this.#taking = new Taking(this.#lanes, this.#questions, log);
     // Of messages whose rows were lost the bodies may be all that is left.

@@ -41,7 +41,7 @@ for (const [what, fail, mend, problem] of [
     const db = await queueOf(t);
     const logged: string[] = [];
     const lanes = new Lanes(db);
-    const taking = new Taking(lanes, new Questions(db), (_level, message) => logged.push(message));
+    const taking = new Taking(lanes, new Questions(db, () => undefined), (_level, message) => logged.push(message));
     db.exec(fail);
     assert.throws(() => taking.take('one.test', WISH), problem);
     assert.match(logged.join(), /what is due cannot be read, and is looked for again: /);

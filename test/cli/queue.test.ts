@@ -223,6 +223,18 @@ describe('with a standalone of two replicas', () => {
     assert.equal(logged('hurried', id).length, 1);
   });
 
+  test('recall leaves alone what does not move to another replica', async () => {
+    destination.react = tempfail;
+    const id = await waiting('stays@one.test');
+    const recalled = await chasqui('queue', 'recall', id);
+    assert.deepEqual(
+      [recalled.code, recalled.stdout],
+      [0, '1 message (1 recipient) not on the way to another replica\n'],
+    );
+    assert.deepEqual(await shown('--status', 'moving'), []);
+    assert.match((await chasqui('queue', 'recall', '--help')).stdout, /may\s+arrive\s+TWICE/);
+  });
+
   test('bounce gives a message up and tells its sender; what goes elsewhere goes on', async () => {
     destination.react = tempfail;
     other.react = tempfail;

@@ -8,12 +8,14 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { pipeline } from 'node:stream';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { replicaStatus } from '../../cli/admin-client.ts';
+import { actOnQueue, queuePage, replicaStatus } from '../../cli/admin-client.ts';
 import { makeCA } from '../../operator/smtprelay/pki.ts';
 import type { IndexDocument } from '../../relay/config/documents.ts';
+import { readIds } from '../../relay/spool/id-file.ts';
 import { Destination, type Script } from '../harness/destination.ts';
 import { adminHost, type Peering, RelayProcess } from '../harness/relay-process.ts';
 import { relayWith } from '../harness/relay-program.ts';
@@ -169,7 +171,7 @@ for (const peering of ['unix sockets', 'TLS'] as const satisfies readonly Peerin
     await peer.run();
 
     await source.run();
-    await problemOf(source, /^1 messages are held: they move to spool \w+, which does not answer$/);
+    await problemOf(source, /^1 messages are held: they move to spool \w+, which does not answer: /);
     assert.equal((await replicaStatus(source.admin)).queue.moving, 1);
     assert.equal((await replicaStatus(peer.admin)).queue.messages, 0, 'another spool is not handed it');
 
@@ -187,3 +189,86 @@ for (const peering of ['unix sockets', 'TLS'] as const satisfies readonly Peerin
     );
   });
 }
+
+test('what moves to a spool that is lost goes by another replica once a person has said so, and not before', async (t) => {
+  let open = false;
+  await using destination = await Destination.start({ react: onlyFrom(() => open) });
+  const place = mkdtempSync(join(tmpdir(), 'peers-'));
+  t.after(() => rmSync(place, { recursive: true, force: true }));
+  const killAt = join(place, 'kill-at');
+  writeFileSync(killAt, 'none');
+  const [peerOf, sourceOf] = await RelayProcess.replicas(2, destination.port, relayWith({ killAt }));
+  assert.ok(peerOf && sourceOf);
+  await using peer = peerOf;
+  await using source = sourceOf;
+  await send(source, 'ann@dest.test');
+  await source.logged('it is deferred', ({ event }) => event === 'deferred');
+  writeFileSync(killAt, 'marked');
+  source.setReplicas(1);
+  await source.killedByItself();
+  peer.terminate();
+  assert.equal(await peer.ended(), 0);
+
+  // While its peer may still come back, nobody but a person can know that it never will.
+  await source.run();
+  await problemOf(source, /^1 messages are held: .* where it is lost, see "chasqui queue recall"$/);
+  const page = async () => (await queuePage(source.admin, { state: 'moving' }, 10, undefined)).messages;
+  const [moving] = await page();
+  const ids = readIds(peer.spool);
+  assert.deepEqual([moving?.movesTo, moving?.deliveries[0]?.state], [typeof ids === 'object' && ids.spoolId, 'moving']);
+  const all = { filter: {} };
+  for (const action of ['release', 'retry', 'delete'] as const) {
+    const { messages } = await actOnQueue(source.admin, action, all);
+    assert.deepEqual(
+      messages.map(({ result }) => result),
+      ['moving'],
+      action,
+    );
+  }
+
+  open = true;
+  rmSync(peer.spool, { recursive: true });
+  await peer.run();
+  await problemOf(source, /^1 messages are held: /);
+  const { messages } = await actOnQueue(source.admin, 'recall', all);
+  assert.deepEqual(
+    messages.map(({ result }) => result),
+    ['done'],
+  );
+  assert.deepEqual(await page(), []);
+  // The source is not wanted: it hands the message to the spool that is there now, or delivers it first.
+  await source.untilEmpty();
+  await peer.untilEmpty();
+  assert.deepEqual(
+    destination.messages.flatMap(({ to }) => to),
+    ['ann@dest.test'],
+  );
+});
+
+test('what moves to a spool that answers cannot be taken back', async (t) => {
+  await using destination = await Destination.start({ react: onlyFrom(() => false) });
+  const [peerOf, sourceOf] = await RelayProcess.replicas(2, destination.port);
+  assert.ok(peerOf && sourceOf);
+  await using peer = peerOf;
+  await using source = sourceOf;
+  await send(source, 'ann@dest.test');
+  await source.logged('it is deferred', ({ event }) => event === 'deferred');
+  source.terminate();
+  assert.equal(await source.ended(), 0);
+  const ids = readIds(peer.spool);
+  assert.ok(typeof ids === 'object');
+  const db = new DatabaseSync(join(source.spool, 'queue.db'));
+  // Damaged, so that the peer that answers does not get it.
+  db.prepare('INSERT INTO moving (message, peer, due) SELECT min(id), ?, ? FROM message').run(ids.spoolId, '{');
+  db.exec('UPDATE delivery SET due = NULL');
+  db.close();
+  source.setReplicas(1);
+  await source.run();
+  await problemOf(source, /moves to another spool cannot be read/);
+  const { messages } = await actOnQueue(source.admin, 'recall', { filter: {} });
+  assert.deepEqual(
+    messages.map(({ result }) => result),
+    ['moving'],
+  );
+  t.diagnostic(JSON.stringify(messages));
+});
