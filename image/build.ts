@@ -18,15 +18,17 @@ const REPOSITORY = 'docker.io/library/chasqui';
 export interface Built {
   /** Archive in the format of `docker save`. */
   readonly archive: string;
-  /** With its tag, as containerd and Kubernetes know it. */
+  /** With version and commit as its tag, as containerd and Kubernetes know it. */
   readonly name: string;
+  /** Its other name, by the version alone: what the chart takes by default. */
+  readonly released: string;
 }
 
 /** @param folder where the archive is written to; one of the same name is replaced */
 export async function buildImage(folder: string, base = process.env.BASE): Promise<Built> {
   const { revision, builtAt, changed } = await sources();
   const tag = `${packageJson.version}-${revision.slice(0, 12)}${changed ? '-changed' : ''}`;
-  const name = `${REPOSITORY}:${tag}`;
+  const [name, released] = [`${REPOSITORY}:${tag}`, `${REPOSITORY}:${packageJson.version}`];
   const work = await mkdtemp(join(tmpdir(), 'chasqui-image-'));
   // Nothing is shared with other images of this machine, and nothing of them is touched.
   const buildah = async (verb: string, ...words: readonly string[]): Promise<void> => {
@@ -42,15 +44,16 @@ export async function buildImage(folder: string, base = process.env.BASE): Promi
       await buildah('build', '--timestamp', '0', '--tag', from, '--file', join(import.meta.dirname, 'Base'), root);
     }
     await buildah(
-      ...(['build', '--timestamp', String(builtAt), '--build-context', `build=${parts}`, '--tag', name] as const),
+      ...(['build', '--timestamp', String(builtAt), '--build-context', `build=${parts}`, '--tag', released] as const),
       ...['--build-arg', `BASE=${from}`, '--build-arg', `VERSION=${packageJson.version}`],
       ...['--build-arg', `REVISION=${revision}`, '--file', join(SOURCES, 'Dockerfile'), SOURCES],
     );
     await mkdir(folder, { recursive: true });
     const archive = join(folder, `chasqui-${tag}.tar`);
     await rm(archive, { force: true });
-    await buildah('push', '--quiet', name, `docker-archive:${archive}:${name}`);
-    return { archive, name };
+    // The archive has the name that is asked for, and the one that the image had.
+    await buildah('push', '--quiet', released, `docker-archive:${archive}:${name}`);
+    return { archive, name, released };
   } finally {
     await rm(work, { recursive: true, force: true });
   }
@@ -65,6 +68,6 @@ async function sources(): Promise<{ revision: string; builtAt: number; changed: 
 }
 
 if (import.meta.main) {
-  const { archive, name } = await buildImage(join(SOURCES, '.cache/image'));
-  console.log(`${name}\n${archive}`);
+  const { archive, name, released } = await buildImage(join(SOURCES, '.cache/image'));
+  console.log(`${name}\n${released}\n${archive}`);
 }

@@ -16,6 +16,7 @@ cluster_packages() {
   command -v conntrack >/dev/null || lacks conntrack
   command -v socat >/dev/null || lacks socat
   command -v ip >/dev/null || lacks iproute2
+  command -v buildah >/dev/null || lacks buildah
 }
 
 program_packages() {

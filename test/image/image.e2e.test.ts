@@ -51,8 +51,15 @@ test('arguments of a container are verbs', async () => {
   assert.match(output, /Usage: chasqui relay/);
 });
 
-test('the name has version and commit, and the image is no larger than told', async (t) => {
+test('the image is named by version and commit, and by the version alone', async () => {
   assert.match(built.name, new RegExp(`^docker\\.io/library/chasqui:${packageJson.version}-[0-9a-f]{12}(-changed)?$`));
+  assert.equal(built.released, `docker.io/library/chasqui:${packageJson.version}`);
+  const { stdout } = await promisify(execFile)('tar', ['-xOf', built.archive, 'manifest.json']);
+  const [{ RepoTags: names }] = JSON.parse(stdout);
+  assert.deepEqual(names.toSorted(), [built.released, built.name]);
+});
+
+test('the image is no larger than told', async (t) => {
   const { size } = await stat(built.archive);
   t.diagnostic(`${(size / 1e6).toFixed(0)} MB`);
   assert.ok(size < MOST, `${size} bytes`);
