@@ -61,6 +61,7 @@ describe('the operator', needsOwnApiServer, () => {
       ['reads no Secret beside its own lease', 'get', 'secrets', 'chasqui-system', false],
       ['holds a lease beside itself', 'patch', 'leases.coordination.k8s.io', 'chasqui-system', true],
       ['holds none elsewhere', 'create', 'leases.coordination.k8s.io', 'mail', false],
+      ['knows namespaces by name alone', 'list', 'namespaces', '', false],
       ['gives no rights', 'create', 'rolebindings.rbac.authorization.k8s.io', 'mail', false],
       ['impersonates nobody', 'impersonate', 'serviceaccounts', 'mail', false],
     ] as const;
@@ -72,6 +73,7 @@ describe('the operator', needsOwnApiServer, () => {
       await api.kubectl.apply(...(await helm.template()).filter(({ kind }) => RIGHTS.includes(kind)));
       assert.equal(await may('list', 'secrets', ''), true);
       assert.equal(await may('create', 'statefulsets.apps', 'other'), true);
+      assert.equal(await may('watch', 'namespaces', ''), true);
       assert.equal(await may('delete', 'pods', ''), false);
       assert.equal(await may('update', 'customresourcedefinitions.apiextensions.k8s.io', ''), false);
     });
