@@ -251,6 +251,7 @@ export const CEL_RULES: Readonly<Record<KindName, CelRules>> = {
       },
     ],
     allowedNetworksAreNetworks: [isNetwork('allowedNetworks[]')],
+    overlapIsBounded: [isAtMost('passwordRotation.overlap')],
   },
 };
 

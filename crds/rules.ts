@@ -211,6 +211,9 @@ const allowedNetworksAreNetworks: Rule<KindTypes['SmtpUser']['spec']> = ({ allow
     when(!isNetwork(network), `.allowedNetworks[${index}]`, `${network} is no network, such as 10.0.0.0/8 or fd00::/8`),
   );
 
+const overlapIsBounded: Rule<KindTypes['SmtpUser']['spec']> = ({ passwordRotation }) =>
+  atMost('.passwordRotation.overlap', passwordRotation.overlap);
+
 const RULES: { readonly [Kind in KindName]: RulesOf<Kind> } = {
   SmtpRelay: [
     listenerPortsAreUnique,
@@ -232,7 +235,7 @@ const RULES: { readonly [Kind in KindName]: RulesOf<Kind> } = {
     ...WORKLOAD_RULES,
   ],
   MailDomain: [ttlIsWholeSeconds, rotationIsSlow, domainSelectsNamespaces, relayRefsAreDifferent],
-  SmtpUser: [sendersAreAddresses, allowedNetworksAreNetworks],
+  SmtpUser: [sendersAreAddresses, allowedNetworksAreNetworks, overlapIsBounded],
 };
 
 /** The rules of a kind by name; each is known to Kubernetes too (`cel.ts`). */

@@ -33,6 +33,9 @@ export const SmtpUserSpec = Type.Object(
         }),
       ),
     }),
+    passwordRotation: common.section('What happens when annotation chasqui.dev/rotate-password gets another value.', {
+      overlap: common.duration('How long the password before is taken beside the new one.', '24h'),
+    }),
     quota: common.section(
       'How much the user may send through all replicas together; what is over is refused for the time being.',
       {
@@ -60,6 +63,9 @@ export const SmtpUserStatus = Type.Object(
     observedGeneration: Type.Optional(common.observedGeneration),
     conditions: Type.Optional(common.conditions),
     username: Type.Optional(Type.String({ description: 'The name to authenticate with.' })),
+    previousPasswordUntil: Type.Optional(
+      Type.String({ description: 'Until then the password before is taken too.', format: 'date-time' }),
+    ),
     secretName: Type.Optional(Type.String({ description: 'The Secret that holds the credential.' })),
   },
   { description: 'What the user is.' },

@@ -13,10 +13,10 @@ import { type DomainWorld, isAccepted } from '../maildomain/policies.ts';
 import { isSameKey, relayKey, relayKeys } from '../references.ts';
 import { type Judgement, setConditions, timestamp } from '../runtime/conditions.ts';
 import type { Clock, Controller, Plan, World } from '../runtime/plan.ts';
-import { readVerifier } from '../smtpuser/credential.ts';
 import { verifierName } from '../smtpuser/names.ts';
 import { judgeUser } from '../smtpuser/policies.ts';
 import { userDocument } from '../smtpuser/user-document.ts';
+import { readVerifiers } from '../smtpuser/verifier.ts';
 import { caCertificateOf, caSecretName, certificateSecretName, planCertificates } from './certificates.ts';
 import { draining, queueHealthy, relayReady, replicaStatus } from './conditions.ts';
 import { departedDomains, departedIn } from './departed.ts';
@@ -224,6 +224,6 @@ const usersInForce = ({ users, world }: ObservedRelay): UserDocument[] =>
   users
     .filter(({ user }) => judgeUser(user, world).status === 'True')
     .flatMap(({ user, verifier: secret }) => {
-      const verifier = readVerifier(user, secret);
+      const verifier = readVerifiers(user, secret);
       return verifier ? [userDocument(user, verifier)] : [];
     });

@@ -7,8 +7,9 @@ import type { Secret } from '../backend.ts';
 import type { SecretRecipe } from '../runtime/plan.ts';
 import { type CertifiedKey, makeCA } from '../smtprelay/pki.ts';
 import { type ObservedUser, planUser } from './controller.ts';
-import { newPassword, readVerifier } from './credential.ts';
+import { newPassword } from './credential.ts';
 import { userDocument } from './user-document.ts';
+import { readVerifiers } from './verifier.ts';
 
 const NOW = Date.parse('2026-03-01T12:00:00Z');
 const clock = (): number => NOW;
@@ -79,9 +80,9 @@ describe('an SmtpUser', () => {
   it('is told to relays with its limits, and without what does not limit it', () => {
     const verifier = { salt: 's', iterations: 4_096, storedKey: 'k', serverKey: 'k' };
     const free = { username: 'app.default', senders: ['*@example.test'], verifier };
-    assert.deepEqual(userDocument(user('app'), verifier), free);
+    assert.deepEqual(userDocument(user('app'), { verifier }), free);
     const limits = { quota: { recipientsPerDay: 9 }, allowedNetworks: ['192.0.2.0/24'], suspended: true };
-    assert.deepEqual(userDocument(user('app', limits), verifier), { ...free, ...limits });
+    assert.deepEqual(userDocument(user('app', limits), { verifier }), { ...free, ...limits });
   });
 
   it('may not call its credential like its verifier', () => {
@@ -157,12 +158,12 @@ describe('the credential of a user', () => {
     const credential = await generated(planUser(observed(user('app')), clock).create?.[0]);
     const verifier = await generated(planUser(observed(user('app'), { credential }), clock).apply?.[0]);
     assert.equal(verifier.name, 'app-verifier');
-    assert.equal(readVerifier(user('app'), verifier)?.iterations, 4096);
+    assert.equal(readVerifiers(user('app'), verifier)?.verifier.iterations, 4096);
     const steady = planUser(observed(user('app'), { credential, verifier }), clock);
     assert.deepEqual(steady.apply, [], 'nothing is written over what somebody may be editing');
     const edited = { ...credential, data: { ...credential.data, password: 'by-hand' } };
     const remade = await generated(planUser(observed(user('app'), { credential: edited, verifier }), clock).apply?.[1]);
-    assert.equal(readVerifier(user('app'), remade)?.iterations, 100_000);
+    assert.equal(readVerifiers(user('app'), remade)?.verifier.iterations, 100_000);
   });
 
   it('waits for a password that is being written, and neither makes one nor writes over it', async () => {

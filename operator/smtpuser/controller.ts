@@ -1,5 +1,4 @@
 /** SmtpUser: judges what a user may send as, and makes its credential. */
-import { isDeepStrictEqual } from 'node:util';
 import type { ObjectKey } from '../../crds/resource.ts';
 import type { SmtpRelay } from '../../crds/smtprelay.ts';
 import type { SmtpUser } from '../../crds/smtpuser.ts';
@@ -7,26 +6,17 @@ import type { Secret } from '../backend.ts';
 import { domainWorld } from '../maildomain/controller.ts';
 import { type DomainWorld, domainOf } from '../maildomain/policies.ts';
 import { isSameKey, relayKey } from '../references.ts';
-import { secretConflict } from '../runtime/apply-plan.ts';
-import { type Judgement, readyFrom, setConditions } from '../runtime/conditions.ts';
+import { type Judgement, readyFrom, setConditions, timestamp } from '../runtime/conditions.ts';
 import { ownerOf, ownership } from '../runtime/ownership.ts';
 import type { Clock, Controller, Plan } from '../runtime/plan.ts';
-import { caCertificateOf, caSecretName } from '../smtprelay/certificates.ts';
+import { caSecretName } from '../smtprelay/certificates.ts';
 import { entryProgrammed, type RelayView } from '../smtprelay/programmed.ts';
 import { findUser } from '../smtprelay/relay-group.ts';
-import {
-  CREDENTIAL,
-  credentialRecipe,
-  credentialSecret,
-  type Endpoint,
-  endpointListener,
-  readVerifier,
-  verifierRecipe,
-  verifies,
-} from './credential.ts';
 import { credentialName, usernameOf, verifierName } from './names.ts';
+import { planCredential } from './plan-credential.ts';
 import { judgeUser, senderDomain } from './policies.ts';
 import { userDocument } from './user-document.ts';
+import { readVerifiers } from './verifier.ts';
 
 export interface ObservedUser {
   readonly user: SmtpUser;
@@ -95,7 +85,7 @@ const keyFrom = ({ metadata: { namespace, name } }: SmtpUser): ObjectKey => ({ n
 export function planUser(observed: ObservedUser, clock: Clock): Plan<'SmtpUser'> {
   const { user, world } = observed;
   const accepted = judgeUser(user, world);
-  const { judgement: credential, ...secrets } = planCredential(accepted, observed);
+  const { judgement: credential, untilMs, ...secrets } = planCredential(accepted, observed, clock());
   const programmed = userProgrammed(accepted, observed);
   const judgements = [accepted, credential, programmed];
   return {
@@ -106,7 +96,9 @@ export function planUser(observed: ObservedUser, clock: Clock): Plan<'SmtpUser'>
       conditions: setConditions(user, [...judgements, readyFrom(judgements)], clock),
       username: usernameOf(user),
       ...secretName(observed),
+      ...(untilMs !== undefined && { previousPasswordUntil: timestamp(untilMs) }),
     },
+    ...(untilMs !== undefined && { againMs: Math.max(untilMs - clock(), 0) }),
   };
 }
 
@@ -116,83 +108,8 @@ function secretName({ user, credential }: ObservedUser): { readonly secretName?:
   return user.status?.secretName === undefined ? {} : { secretName: user.status.secretName };
 }
 
-type CredentialPlan = Pick<Plan<'SmtpUser'>, 'create' | 'apply' | 'delete'> & { readonly judgement: Judgement };
-
-function planCredential(accepted: Judgement, observed: ObservedUser): CredentialPlan {
-  const { user, credential, verifier } = observed;
-  if (accepted.status !== 'True') {
-    return { judgement: notReady('NotAccepted', 'The credential is written once the user is accepted.') };
-  }
-  const foreign = [credential, verifier].filter((secret) => secret && ownership(secret, ownerOf(user)) === 'Foreign');
-  if (foreign.length > 0) {
-    const names = foreign.map((secret) => `${secret?.namespace}/${secret?.name}`);
-    return { judgement: secretConflict('CredentialReady', names) };
-  }
-  const endpoint = endpointOf(observed);
-  if ('status' in endpoint) return { judgement: endpoint };
-
-  // Names are unique, so what another uid left under our name is a predecessor's: its password must not work on.
-  const isOurs = (secret: Secret | undefined): secret is Secret =>
-    secret !== undefined && ownership(secret, ownerOf(user)) === 'Ours';
-  const stale = [credential, verifier].filter((secret) => secret !== undefined && !isOurs(secret));
-  const former = isOurs(observed.former) && observed.former.purpose === CREDENTIAL ? observed.former : undefined;
-  const password = isOurs(credential) ? credential.data.password : undefined;
-  // An editor empties a file before it writes: a password is about to come, and must not be taken for a loss.
-  if (password === '') {
-    return { judgement: notReady('PasswordEmpty', `The password in Secret ${credential?.name} is empty: write one.`) };
-  }
-  if (!credential || password === undefined) {
-    return {
-      // One of ours without a password is of no use to anyone, and in the way of a new one.
-      delete: [...stale, ...(isOurs(credential) ? [credential] : [])],
-      create: [credentialRecipe(user, endpoint, former?.data.password)],
-      judgement: notReady('CredentialMissing', 'The credential is being made.'),
-    };
-  }
-  const wanted = credentialSecret(user, endpoint, password);
-  const verified = isOurs(verifier) && readVerifier(user, verifier) !== undefined && verifies(verifier, password);
-  return {
-    delete: [...stale, ...(former ? [former] : [])],
-    // What is as it should be is not written again: it could replace a password that was put there meanwhile.
-    apply: [
-      ...(isDeepStrictEqual(credential, wanted) ? [] : [wanted]),
-      ...(verified ? [] : [verifierRecipe(user, password)]),
-    ],
-    judgement: verified
-      ? {
-          type: 'CredentialReady',
-          status: 'True',
-          reason: 'CredentialReady',
-          message: `Secret ${credential.name} holds it.`,
-        }
-      : notReady('VerifierMissing', 'The verifier is being made.'),
-  };
-}
-
-const notReady = (reason: string, message: string): Judgement => ({
-  type: 'CredentialReady',
-  status: 'False',
-  reason,
-  message,
-});
-
-/** The endpoint, or why there is none yet. */
-function endpointOf({ user, relay, ca, submissionHost }: ObservedUser): Endpoint | Judgement {
-  const { name } = user.spec.relayRef;
-  const listener = relay && endpointListener(relay);
-  if (!listener) {
-    const message = `SmtpRelay ${name} has no listener where every client has TLS: add one with tls Required.`;
-    return notReady('NoSecureListener', message);
-  }
-  const caCertificate = caCertificateOf(relay, ca);
-  if (caCertificate === undefined) {
-    return notReady('WaitingForCertificate', `SmtpRelay ${name} has no certificate yet.`);
-  }
-  return { host: submissionHost, ...listener, caCertificate };
-}
-
 function userProgrammed(accepted: Judgement, { user, verifier, view }: ObservedUser): Judgement {
-  const made = readVerifier(user, verifier);
+  const made = readVerifiers(user, verifier);
   if (accepted.status !== 'True' || !made) {
     return { type: 'Programmed', status: 'False', reason: 'NotAccepted', message: 'Relays do not know the user.' };
   }

@@ -1,21 +1,16 @@
 /**
- * The credential of a user: the Secret that a client is given, and the one with the verifier, which only we read.
- *
- * The password is made once. Where the relay listens may change, so the Secret is written again with the password that
- * is there. The verifier has a Secret of its own: the client's holds exactly what clients know how to read. It is kept
- * and not derived at each reconcile, since its salt is random and the relay's config must not change without need.
+ * The credential of a user: the Secret that a client is given. The password is made once, and again when that is asked
+ * for. Where the relay listens may change, so the Secret is written again with the password that is there.
  */
-import { createHmac, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { SmtpRelay } from '../../crds/smtprelay.ts';
 import type { SmtpUser } from '../../crds/smtpuser.ts';
 import type { Secret } from '../backend.ts';
-import { ownerOf, ownership } from '../runtime/ownership.ts';
+import { ownerOf } from '../runtime/ownership.ts';
 import type { SecretRecipe } from '../runtime/plan.ts';
-import { credentialName, usernameOf, verifierName } from './names.ts';
-import { makeVerifier, type Verifier } from './scram.ts';
+import { credentialName, usernameOf } from './names.ts';
 
 export const CREDENTIAL = 'credential';
-const VERIFIER = 'verifier';
 
 /** How a client reaches the relay. */
 export interface Endpoint {
@@ -44,14 +39,18 @@ export function newPassword(): string {
 }
 
 /** The Secret of a client: Service Binding keys to mount, and variables for envFrom. */
-export function credentialSecret(user: SmtpUser, endpoint: Endpoint, password: string): Secret {
+export function credentialSecret(
+  user: SmtpUser,
+  endpoint: Endpoint,
+  { password, rotation }: { readonly password: string; readonly rotation: string | undefined },
+): Secret {
   const username = usernameOf(user);
   const { host, tls, caCertificate } = endpoint;
   const port = String(endpoint.port);
   const scheme = tls === 'implicit' ? 'smtps' : 'smtp';
   const uri = `${scheme}://${encodeURIComponent(username)}:${encodeURIComponent(password)}@${host}:${port}`;
   return {
-    ...credentialIdentity(user),
+    ...credentialIdentity(user, rotation),
     data: {
       host,
       port,
@@ -72,52 +71,30 @@ export function credentialSecret(user: SmtpUser, endpoint: Endpoint, password: s
   };
 }
 
-/** @param password of the Secret under a former name, which clients may still be using */
-export function credentialRecipe(user: SmtpUser, endpoint: Endpoint, password: string | undefined): SecretRecipe {
+/**
+ * @param former the Secret under a former name, whose password clients may still be using
+ * @param rotation what the user's annotation asks for
+ */
+export function credentialRecipe(
+  user: SmtpUser,
+  endpoint: Endpoint,
+  rotation: string | undefined,
+  former?: Secret,
+): SecretRecipe {
+  const told = former ? former.annotations[ROTATION] : rotation;
   return {
-    ...credentialIdentity(user),
-    generate: async () => credentialSecret(user, endpoint, password ?? newPassword()).data,
+    ...credentialIdentity(user, told),
+    generate: async () =>
+      credentialSecret(user, endpoint, { password: former?.data.password ?? newPassword(), rotation: told }).data,
   };
 }
 
-const credentialIdentity = (user: SmtpUser): Omit<Secret, 'data'> => ({
+/** Of a Secret: the value of the annotation of the user for which its password was made. */
+export const ROTATION = 'rotation';
+const credentialIdentity = (user: SmtpUser, rotation: string | undefined): Omit<Secret, 'data'> => ({
   namespace: user.metadata.namespace,
   name: credentialName(user),
   owner: ownerOf(user),
   purpose: CREDENTIAL,
-  annotations: {},
+  annotations: rotation === undefined ? {} : { [ROTATION]: rotation },
 });
-
-/** Rounds for a password that was put into the Secret by hand, which may be a word. */
-const ROUNDS_FOR_OTHERS = 100_000;
-const OURS = /^[A-Za-z0-9_-]{43}$/;
-
-export function verifierRecipe(user: SmtpUser, password: string): SecretRecipe {
-  return {
-    namespace: user.metadata.namespace,
-    name: verifierName(user),
-    owner: ownerOf(user),
-    purpose: VERIFIER,
-    annotations: {},
-    generate: async () => {
-      const verifier = await makeVerifier(password, OURS.test(password) ? {} : { iterations: ROUNDS_FOR_OTHERS });
-      return { ...verifier, iterations: String(verifier.iterations), passwordDigest: digest(password, verifier.salt) };
-    },
-  };
-}
-
-/** The verifier that a Secret holds, if it is the user's and whole. */
-export function readVerifier(user: SmtpUser, secret: Secret | undefined): Verifier | undefined {
-  if (!secret || secret.purpose !== VERIFIER || ownership(secret, ownerOf(user)) !== 'Ours') return undefined;
-  const { salt, storedKey, serverKey } = secret.data;
-  const iterations = Number(secret.data.iterations);
-  if (!salt || !storedKey || !serverKey || !Number.isInteger(iterations) || iterations < 4_096) return undefined;
-  return { salt, iterations, storedKey, serverKey };
-}
-
-/** Whether the verifier was made from this password; asked at each reconcile, so without the rounds. */
-export const verifies = (secret: Secret, password: string): boolean =>
-  secret.data.passwordDigest === digest(password, secret.data.salt ?? '');
-
-const digest = (password: string, salt: string): string =>
-  createHmac('sha256', Buffer.from(salt, 'base64')).update(password).digest('base64');

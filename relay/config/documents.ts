@@ -180,19 +180,24 @@ export const DomainDocument = Type.Object({
 });
 export type DomainDocument = Type.Static<typeof DomainDocument>;
 
+/** SCRAM-SHA-256 (RFC 5802, RFC 7677); all base64. */
+const VerifierDocument = Type.Object({
+  salt: Type.String({ minLength: 1 }),
+  /** The most keeps a check below some seconds: they run two at a time. */
+  iterations: Type.Integer({ minimum: 4096, maximum: 10_000_000 }),
+  storedKey: Type.String({ minLength: 1 }),
+  serverKey: Type.String({ minLength: 1 }),
+});
+export type VerifierDocument = Type.Static<typeof VerifierDocument>;
+
 export const UserDocument = Type.Object({
   /** NAME.NAMESPACE of the SmtpUser: what the client authenticates as. */
   username: Type.String({ minLength: 1 }),
   /** Addresses, or `*@DOMAIN`; domains in lower-case A-labels. Only what is granted stands here. */
   senders: Type.Array(Type.String({ minLength: 3 })),
-  /** SCRAM-SHA-256 (RFC 5802, RFC 7677); all base64. */
-  verifier: Type.Object({
-    salt: Type.String({ minLength: 1 }),
-    /** The most keeps a check below some seconds: they run two at a time. */
-    iterations: Type.Integer({ minimum: 4096, maximum: 10_000_000 }),
-    storedKey: Type.String({ minLength: 1 }),
-    serverKey: Type.String({ minLength: 1 }),
-  }),
+  verifier: VerifierDocument,
+  /** Of the password before, as long as both are taken. */
+  previousVerifier: Type.Optional(VerifierDocument),
   /** Of the whole relay: each replica takes its share (receive/quotas). */
   quota: Type.Optional(
     Type.Object({

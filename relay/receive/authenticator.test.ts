@@ -34,6 +34,19 @@ test('an unknown user is never accepted, whatever known one its check is made wi
   assert.equal(await one.check('nobody', PASSWORD, 'a', new Map()), 'rejected');
 });
 
+test('while a password is being changed, both are right, and nothing else; then the new one alone', async () => {
+  const { check } = bound(authenticator());
+  const [name, document] = user('app', 'new');
+  const both = new Map([[name, { ...document, previousVerifier: verifierOf('old') }]]);
+  for (const password of ['new', 'old', 'old', 'new'])
+    assert.equal(await check('app', password, 'a', both), 'accepted');
+  assert.equal(await check('app', 'other', 'a', both), 'rejected');
+  assert.equal(await check('nobody', 'old', 'a', both), 'rejected');
+  const after = new Map([[name, document]]);
+  assert.equal(await check('app', 'old', 'a', after), 'rejected', 'though it was right before');
+  assert.equal(await check('app', 'new', 'a', after), 'accepted');
+});
+
 test('compatible characters are one password (RFC 4013)', async () => {
   const { check } = bound(authenticator());
   const only = new Map([user('app', 'Ⅸ é')]);

@@ -7,7 +7,7 @@
 import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 import { LRUCache } from 'lru-cache';
-import type { UserDocument } from '../config/documents.ts';
+import type { UserDocument, VerifierDocument } from '../config/documents.ts';
 import { Guesses } from './guesses.ts';
 
 const derive = promisify(pbkdf2);
@@ -36,12 +36,18 @@ const LONGEST_USERNAME = 320;
 type Users = ReadonlyMap<string, UserDocument>;
 
 /** Where there are no users at all. */
-const NOBODY: UserDocument['verifier'] = {
-  salt: randomBytes(16).toString('base64'),
-  iterations: 4_096,
-  storedKey: randomBytes(32).toString('base64'),
-  serverKey: randomBytes(32).toString('base64'),
-};
+const NOBODY: readonly VerifierDocument[] = [
+  {
+    salt: randomBytes(16).toString('base64'),
+    iterations: 4_096,
+    storedKey: randomBytes(32).toString('base64'),
+    serverKey: randomBytes(32).toString('base64'),
+  },
+];
+
+/** While a password is being changed, that before is taken too. */
+const verifiersOf = ({ verifier, previousVerifier }: UserDocument): readonly VerifierDocument[] =>
+  previousVerifier ? [verifier, previousVerifier] : [verifier];
 
 export class Authenticator {
   readonly #key = randomBytes(32);
@@ -66,7 +72,8 @@ export class Authenticator {
     if (tooLong) return this.#guesses.take(client, '') ? 'rejected' : 'limited';
     const user = users.get(username);
     const mac = this.#hmac(password);
-    const question = [client, username, user?.verifier.storedKey ?? '', mac.toString('base64')].join('\n');
+    const verifiers = (user ? verifiersOf(user) : []).map(({ storedKey }) => storedKey);
+    const question = [client, username, ...verifiers, mac.toString('base64')].join('\n');
     const same = this.#inHand.get(question);
     if (same) return await same;
     const result = this.#judge(users, attempt, mac).finally(() => this.#inHand.delete(question));
@@ -82,24 +89,35 @@ export class Authenticator {
   async #judge(users: Users, { client, username, password }: Attempt, mac: Buffer): Promise<AuthResult> {
     if (!this.#guesses.take(client, username)) return 'limited';
     const user = users.get(username);
-    const entry = user && `${username}\n${user.verifier.storedKey}`;
-    const known = entry === undefined ? undefined : this.#known.get(entry);
-    if (known !== undefined && timingSafeEqual(known, mac)) {
+    const verifiers = user ? verifiersOf(user) : this.#decoy(users, username);
+    const entryOf = ({ storedKey }: VerifierDocument): string => `${username}\n${storedKey}`;
+    const isKnown = (verifier: VerifierDocument): boolean => {
+      const known = this.#known.get(entryOf(verifier));
+      return known !== undefined && timingSafeEqual(known, mac);
+    };
+    if (user && verifiers.some(isKnown)) {
       this.#guesses.giveBack(client, username);
       return 'accepted';
     }
-    const result = await this.#derive(client, user?.verifier ?? this.#decoy(users, username), password);
+    const fitting = await this.#derive(client, verifiers, password);
     // What a decoy says is about someone else.
-    if (result === 'accepted' && entry === undefined) return 'rejected';
-    if (result !== 'rejected') this.#guesses.giveBack(client, username);
-    if (result === 'accepted' && entry !== undefined) this.#known.set(entry, mac);
-    return result;
+    if (fitting === undefined || (fitting !== 'busy' && !user)) return 'rejected';
+    this.#guesses.giveBack(client, username);
+    if (fitting === 'busy') return 'busy';
+    this.#known.set(entryOf(fitting), mac);
+    return 'accepted';
   }
 
-  async #derive(client: string, verifier: UserDocument['verifier'], password: string): Promise<AuthResult> {
+  /** The verifier that the password fits, if one does. */
+  async #derive(
+    client: string,
+    verifiers: readonly VerifierDocument[],
+    password: string,
+  ): Promise<VerifierDocument | 'busy' | undefined> {
     if (!(await this.#turn(client))) return 'busy';
     try {
-      return (await fits(verifier, password)) ? 'accepted' : 'rejected';
+      for (const verifier of verifiers) if (await fits(verifier, password)) return verifier;
+      return undefined;
     } finally {
       this.#running -= 1;
       this.#waiting.shift()?.called();
@@ -114,10 +132,11 @@ export class Authenticator {
    * An unknown user costs as much time as some known one, the same one each time: iterations differ between users
    * (RFC 7677 4 gives a minimum), so a fixed number would tell who is none.
    */
-  #decoy(users: Users, username: string): UserDocument['verifier'] {
+  #decoy(users: Users, username: string): readonly VerifierDocument[] {
     if (users.size === 0) return NOBODY;
     const skip = this.#hmac(username).readUInt32BE(0) % users.size;
-    return users.values().drop(skip).next().value?.verifier ?? NOBODY;
+    const someone = users.values().drop(skip).next().value;
+    return someone ? verifiersOf(someone) : NOBODY;
   }
 
   /** Resolves true when it is this caller's turn, false when there is no room or it took too long. */
@@ -148,7 +167,7 @@ export class Authenticator {
 }
 
 /** RFC 5802 3: StoredKey = H(HMAC(SaltedPassword, "Client Key")). */
-async function fits(verifier: UserDocument['verifier'], password: string): Promise<boolean> {
+async function fits(verifier: VerifierDocument, password: string): Promise<boolean> {
   const salted = await derive(
     // SASLprep (RFC 4013) where it matters to what people type: compatible characters are the same.
     password.normalize('NFKC'),

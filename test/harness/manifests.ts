@@ -118,6 +118,7 @@ export const user = (
     relayRef: { name: 'outbound' },
     senders: ['*@example.test'],
     secret: {},
+    passwordRotation: { overlap: '24h' },
     quota: {},
     allowedNetworks: [],
     suspended: false,
