@@ -135,7 +135,9 @@ describe('scopes', () => {
 
   test('without one, each controller has its role in the cluster, and leases are in the namespace of the operator', async () => {
     assert.deepEqual(await bindings(), [
-      ...['maildomain', 'smtprelay', 'smtpuser', 'workloads'].map((role) => `ClusterRoleBinding chasqui-${role}`),
+      ...['maildomain', 'namespaces', 'smtprelay', 'smtpuser', 'workloads'].map(
+        (role) => `ClusterRoleBinding chasqui-${role}`,
+      ),
       'RoleBinding chasqui-election in chasqui-system',
     ]);
   });
@@ -158,7 +160,7 @@ describe('scopes', () => {
 
   test('with namespaces for relays alone, objects are read everywhere and workloads made there', async () => {
     assert.deepEqual(await bindings('--set=scope.relayNamespaces={mail}'), [
-      ...['maildomain', 'smtprelay', 'smtpuser'].map((role) => `ClusterRoleBinding chasqui-${role}`),
+      ...['maildomain', 'namespaces', 'smtprelay', 'smtpuser'].map((role) => `ClusterRoleBinding chasqui-${role}`),
       'RoleBinding chasqui-election in chasqui-system',
       'RoleBinding chasqui-workloads in mail',
     ]);
