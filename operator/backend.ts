@@ -106,8 +106,10 @@ export interface RelayReplica {
   readonly ordinal: number;
   readonly state: 'Starting' | 'Ready' | 'Unready' | 'Draining' | 'Stopped';
   readonly version?: string;
-  /** Config that the replica reports to be in force. */
+  /** Config that the replica reports to be in force; absent until it was asked. */
   readonly configHash?: string;
+  /** It was asked and does not answer, though it may well do its work. */
+  readonly silent?: true;
   /** Entries of the config that the replica left out. */
   readonly rejected: readonly string[];
   /** Whether its spool holds mail; undefined when unknown. */

@@ -50,9 +50,14 @@ export function relayReady(needed: readonly Judgement[], replicas: readonly Rela
 const notReady = (reason: string, message: string): Judgement => ({ type: 'Ready', status: 'False', reason, message });
 
 /** The part of the status that only counts replicas. */
-export function replicaStatus(replicas: readonly RelayReplica[]): Partial<SmtpRelayStatus> {
+export function replicaStatus(
+  replicas: readonly RelayReplica[],
+  before: SmtpRelayStatus | undefined,
+): Partial<SmtpRelayStatus> {
   const sorted = [...replicas].sort((a, b) => a.ordinal - b.ordinal);
-  const version = sorted.find((replica) => replica.state === 'Ready')?.version;
+  const ready = sorted.find(({ state }) => state === 'Ready');
+  // One that was not asked yet, as after a start of the operator, is most likely what it was.
+  const version = ready && (ready.version ?? before?.version);
   return {
     replicas: sorted.filter(({ state }) => state !== 'Stopped').length,
     readyReplicas: sorted.filter(({ state }) => state === 'Ready').length,

@@ -143,7 +143,7 @@ export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRela
       ? withDeparted({ relay, certificate: serve, domains, users, bindPort, ...(peers && { peers }) }, observed, clock)
       : undefined;
 
-  const needed = [accepted, certificateReady, relayProgrammed(group, replicas)];
+  const needed = [accepted, certificateReady, relayProgrammed(group, replicas, relay.status?.conditions)];
   const conditions = [
     ...needed,
     queueHealthy(replicas),
@@ -159,7 +159,7 @@ export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRela
     status: {
       observedGeneration: relay.metadata.generation,
       conditions: setConditions(relay, conditions, clock),
-      ...replicaStatus(replicas),
+      ...replicaStatus(replicas, relay.status),
       ...(selector !== undefined && { selector }),
       attachedDomains: domains.length,
       attachedUsers: users.length,
@@ -208,7 +208,7 @@ function planRemoval({ relay, replicas, selector }: ObservedRelay, clock: Clock)
     status: {
       observedGeneration: relay.metadata.generation,
       conditions: setConditions(relay, [queueHealthy(replicas), leaving, ready], clock),
-      ...replicaStatus(replicas),
+      ...replicaStatus(replicas, relay.status),
       ...(selector !== undefined && { selector }),
     },
   };

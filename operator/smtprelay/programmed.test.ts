@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { relay } from '../../test/harness/manifests.ts';
 import type { RelayGroup, RelayReplica } from '../backend.ts';
-import { entryProgrammed } from './programmed.ts';
+import { entryProgrammed, relayProgrammed } from './programmed.ts';
 import { findDomain, relayGroup } from './relay-group.ts';
 
 const entry = { name: 'default/example', domain: 'example.test', dkim: { sign: false, keys: [] } };
@@ -27,6 +27,7 @@ const at = (ordinal: number, group: RelayGroup, rejected: readonly string[] = []
 });
 const complaint = `${findDomain(withIt, entry)?.file}[0]: /domain is wrong`;
 const TRUE = { type: 'Programmed', status: 'True', reason: 'Programmed', message: 'As before.' } as const;
+const UNASKED: RelayReplica = { ordinal: 0, state: 'Ready', rejected: [] };
 
 describe('a domain is Programmed', () => {
   const cases: readonly (readonly [string, string, readonly RelayReplica[]])[] = [
@@ -64,9 +65,40 @@ describe('a domain is Programmed', () => {
     );
   });
 
+  it('as it was before, while one of its replicas was not asked yet', () => {
+    const view = { name: 'outbound', replicas: [at(0, withIt), { ...UNASKED, ordinal: 1 }], groups };
+    const judged = (known: readonly (typeof TRUE)[]) =>
+      entryProgrammed([view], (group) => findDomain(group, entry), known);
+    assert.deepEqual(judged([TRUE]), TRUE);
+    assert.equal(judged([]).reason, 'Pending');
+  });
+
   it('not as something else: an edit counts once replicas have it', () => {
     const view = { name: 'outbound', replicas: [at(0, withIt)], groups };
     const edited = { ...entry, dkim: { sign: true, keys: [] } };
     assert.equal(entryProgrammed([view], (group) => findDomain(group, edited), [TRUE]).reason, 'Pending');
+  });
+});
+
+describe('a relay is Programmed', () => {
+  const unasked = (ordinal: number): RelayReplica => ({ ...UNASKED, ordinal });
+  const silent = (ordinal: number): RelayReplica => ({ ...unasked(ordinal), silent: true });
+  const cases: readonly (readonly [sentence: string, told: string, replicas: readonly RelayReplica[]])[] = [
+    ['when every ready replica reports its config', 'True Programmed', [at(0, withIt), at(1, withIt)]],
+    ['not while one reports another', 'False Pending', [at(0, withIt), at(1, without)]],
+    ['as before while one was not asked yet', 'True Programmed', [at(0, withIt), unasked(1)]],
+    ['not when one was not asked and another lags behind', 'False Pending', [at(0, without), unasked(1)]],
+    ['perhaps when one does not answer', 'Unknown ReplicasSilent', [at(0, withIt), silent(1)]],
+    ['not when one does not answer and another lags behind', 'False Pending', [at(0, without), silent(1)]],
+  ];
+  for (const [sentence, told, replicas] of cases) {
+    it(sentence, () => {
+      const { status, reason } = relayProgrammed(withIt, replicas, [TRUE]);
+      assert.equal(`${status} ${reason}`, told);
+    });
+  }
+
+  it('not when nobody has been asked yet and nothing is known', () => {
+    assert.equal(relayProgrammed(withIt, [unasked(0)], undefined).reason, 'Pending');
   });
 });

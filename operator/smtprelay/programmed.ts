@@ -13,8 +13,15 @@ const programmed = (status: Judgement['status'], reason: string, message: string
 
 const DONE = 'Every ready replica goes by the current config.';
 
-/** Of a relay: every ready replica reports the hash of its config, and nothing keeps a replica from running. */
-export function relayProgrammed(group: RelayGroup | undefined, replicas: readonly RelayReplica[]): Judgement {
+/**
+ * Of a relay: every ready replica reports the hash of its config, and nothing keeps a replica from running. What was
+ * known before stays while a replica was not asked yet, as after a start of the operator.
+ */
+export function relayProgrammed(
+  group: RelayGroup | undefined,
+  replicas: readonly RelayReplica[],
+  conditions: readonly Judgement[] | undefined,
+): Judgement {
   const hindered = replicas.find(({ problem }) => problem !== undefined);
   if (hindered?.problem) {
     const { reason, message } = hindered.problem;
@@ -25,12 +32,29 @@ export function relayProgrammed(group: RelayGroup | undefined, replicas: readonl
   const ready = replicas.filter(({ state }) => state === 'Ready');
   if (ready.length === 0) return programmed('False', 'NoReadyReplica', 'No replica is ready yet.');
   const behind = ready.filter(({ configHash }) => configHash !== group.configHash);
+  const known = conditions?.find(({ type }) => type === 'Programmed');
+  if (known && behind.length > 0 && behind.every(isUnasked)) {
+    return programmed(known.status, known.reason, known.message);
+  }
+  const silent = behind.filter(({ silent: isSilent }) => isSilent);
+  if (silent.length > 0 && silent.length === behind.length) return unknown(silent);
   if (behind.length > 0) return programmed('False', 'Pending', `${ordinals(behind)} still at an earlier config.`);
   // Domains and users tell of their own entries.
   const complaint = ready.flatMap(({ rejected }) => rejected).find((text) => text.startsWith(`${CERTIFICATES}[`));
   if (complaint !== undefined) return programmed('False', 'RejectedByRelay', complaint);
   return programmed('True', 'Programmed', DONE);
 }
+
+const isUnasked = ({ state, configHash, silent }: RelayReplica): boolean =>
+  state === 'Ready' && configHash === undefined && !silent;
+
+/** They serve mail, but where the operator runs nobody can ask them. */
+const unknown = (silent: readonly RelayReplica[]): Judgement =>
+  programmed(
+    'Unknown',
+    'ReplicasSilent',
+    `${ordinals(silent)} ready and cannot be asked which config is in force: the operator must be able to connect to the admin API of replicas.`,
+  );
 
 /** A relay as a domain or a user sees it. */
 export interface RelayView {
@@ -42,8 +66,8 @@ export interface RelayView {
 
 /**
  * Of an entry in the config of relays: the config that each ready replica reports holds it, as it is now, and the
- * replica did not leave it out. As long as nothing was applied to a relay, as after a start, the hashes say nothing:
- * what was known before stays.
+ * replica did not leave it out. As long as nothing was applied to a relay, or a replica was not asked, as after a start,
+ * the hashes say nothing: what was known before stays.
  */
 export function entryProgrammed(
   relays: readonly RelayView[],
@@ -51,7 +75,7 @@ export function entryProgrammed(
   conditions: readonly Judgement[] | undefined,
 ): Judgement {
   const known = conditions?.find(({ type }) => type === 'Programmed');
-  if (known && relays.some(({ groups }) => groups.size === 0)) {
+  if (known && relays.some(({ groups, replicas }) => groups.size === 0 || replicas.some(isUnasked))) {
     return programmed(known.status, known.reason, known.message);
   }
   for (const relay of relays) {

@@ -72,6 +72,11 @@ export class ReplicaLink {
     return this.#fresh ? this.#report : undefined;
   }
 
+  /** It was asked, more than once, and does not answer. */
+  get silent(): boolean {
+    return this.#report === undefined && this.#failures >= SILENT_AFTER;
+  }
+
   /** Why its drain does not get on. */
   get stuck(): string | undefined {
     return this.#progress?.stuck(this.#options.nowMs());
@@ -154,11 +159,11 @@ export class ReplicaLink {
   }
 
   #silent(): void {
-    const told = this.#report !== undefined;
+    const news = this.#report !== undefined || this.#failures === SILENT_AFTER;
     this.#report = undefined;
     this.#fresh = false;
     this.#refreshWhereBehind();
-    if (told) this.#options.changed();
+    if (news) this.#options.changed();
   }
 
   #refreshWhereBehind(): void {

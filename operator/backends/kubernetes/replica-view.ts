@@ -12,6 +12,8 @@ export interface ReplicaFacts {
   readonly claim?: { readonly marked: boolean } | undefined;
   /** What it last told; absent until it did, and when it has gone silent. */
   readonly report?: ReplicaReport | undefined;
+  /** It was asked and does not answer. */
+  readonly silent?: boolean | undefined;
   /** Why a drain does not get on. */
   readonly stuck?: string | undefined;
   /** What keeps all replicas from being brought to what is wanted. */
@@ -19,13 +21,14 @@ export interface ReplicaFacts {
 }
 
 export function replicaView(facts: ReplicaFacts): RelayReplica {
-  const { ordinal, wanted, pod, claim, report, stuck, hindrance } = facts;
+  const { ordinal, wanted, pod, claim, report, silent, stuck, hindrance } = facts;
   const problem = (pod && podProblem(pod)) ?? (wanted ? hindrance : undefined);
   const left = report?.queue.messages;
   return {
     ordinal,
     state: stateOf(facts),
     rejected: report?.rejected ?? [],
+    ...(silent && { silent }),
     ...(report && { version: report.version, configHash: report.configHash }),
     // What a wanted replica holds changes all the time: its own metrics tell of it.
     ...(!wanted && { ...queuedOf(claim, left), ...(left !== undefined && { left }) }),

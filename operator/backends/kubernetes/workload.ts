@@ -93,7 +93,7 @@ export class Workload {
         const pod = pods.find((candidate) => candidate.ordinal === ordinal);
         const link = this.links.of(pod);
         return replicaView({
-          ...{ ordinal, pod, wanted: ordinal < wanted, report: link?.report, stuck: link?.stuck },
+          ...{ ordinal, pod, wanted: ordinal < wanted, report: link?.report, silent: link?.silent, stuck: link?.stuck },
           claim: claims.find((candidate) => candidate.ordinal === ordinal),
           hindrance: this.#hindrance,
         });

@@ -167,7 +167,7 @@ describe('the pods of a relay', () => {
     const set = child('StatefulSet', 'outbound');
     assert.ok(set);
     const template = valueAt(set, '/spec/template');
-    assert.equal(hashOf(template as typeof set).slice(0, 16), '95a57186f50c5433');
+    assert.equal(hashOf(template as typeof set).slice(0, 16), 'e4c014baa97a5a2c');
   });
 });
 

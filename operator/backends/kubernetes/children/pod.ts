@@ -16,9 +16,9 @@ const USER = 65532;
 /** For the owner and the group that a mounted Secret has: as the relay asks it of its tokens. */
 const OWNER_AND_GROUP = 0o440;
 
-/** Endpoints hear of a pod that stops a little later; then what is in hand has 15 s to end, and the spool to close. */
+/** Endpoints hear of a pod that stops a little later; then what is in hand has 10 s to end, and the spool to close. */
 const ACCEPT_AFTER_STOP = '5s';
-const GRACE_SECONDS = 40;
+const GRACE_SECONDS = 30;
 
 const CONFIG = '/etc/chasqui/config';
 const TOKENS = '/etc/chasqui/admin';
