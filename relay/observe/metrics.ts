@@ -195,6 +195,15 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
     },
     async () => spool.health().readFailures,
   );
+  catalogue.gauge(
+    {
+      name: 'chasqui_queue_unchecked',
+      help: 'The queue was too large to be checked before the start; 0 once it was looked through, and nothing was wrong.',
+      question: 'Has all that is queued been looked at since the start?',
+      unit: '0 or 1',
+    },
+    async () => (spool.health().unchecked ? 1 : 0),
+  );
 
   return {
     observer: {

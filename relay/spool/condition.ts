@@ -81,6 +81,7 @@ export class Condition {
       freeBytes: this.#report.freeBytes,
       setAside: this.#report.setAside + this.#notUnderstood,
       readFailures: this.#report.readFailures,
+      unchecked: this.#report.unchecked,
     };
   }
 

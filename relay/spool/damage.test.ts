@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, cpSync, openSync, readdirSync, readFileSync, rmSync, truncateSync, writeSync } from 'node:fs';
 import path from 'node:path';
+import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { accept, folderFor, NOW, openIn, to } from '../../test/harness/spool.ts';
 import { type Accepted, type Spool, SpoolDamage, SpoolUnavailable } from './spool.ts';
 
@@ -133,6 +137,53 @@ test('a flipped bit in an index: it is found at the start and the index made ane
   assert.deepEqual(await again.destinations(NOW, 10), { due: [{ destination: 'one.test', dueMs: NOW }] });
   assert.deepEqual(await drained(again), ids(all));
   assert.equal(again.health().hindrance, undefined);
+});
+
+/** A process that holds a spool, and ends as a relay does when that fails. */
+const HOLDER = `
+const onFatal = (error) => {
+  console.log(error.message);
+  process.exit(70);
+};
+import(${JSON.stringify(new URL('./open.ts', import.meta.url).href)}).then(({ openSpool }) =>
+  openSpool({ folder: process.argv[1], lockWaitMs: 0, log: () => {}, onFatal, now: Date.now }),
+);
+setInterval(() => {}, 1_000);
+`;
+
+test('a flipped bit in an index of a queue too large for a check at the start: it is found while it runs', async (t) => {
+  const { folder, all, spool } = await filled(t, 300);
+  const large = Buffer.alloc(200 * 1024, 'x');
+  for (let n = 0; n < 400; n++) await accept(spool, large, to('large@two.test'));
+  const unharmed = await spool.stats();
+  await spool.park(all.flatMap(({ deliveries }) => deliveries.map(({ id }) => id)));
+  await spool.close();
+
+  const whole = asKilled(t, folder);
+  const logged: string[] = [];
+  const sound = await openIn(t, whole, { logged });
+  assert.ok(sound.health().unchecked);
+  while (sound.health().unchecked) await sleep(20);
+  assert.match(logged.join(), /too large to be checked before the start.*the queue is checked/);
+
+  const [page = 0] = pagesOf(folder, 10, 'one.test');
+  const at = readFileSync(path.join(folder, 'queue.db')).indexOf('one.test', page);
+  assert.ok(page > 0 && at > page && at < page + PAGE);
+  overwrite(path.join(folder, 'queue.db'), at, Buffer.from('x'));
+  const child = spawn(process.execPath, ['-e', HOLDER, folder], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  const [said, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
+  assert.match(said, /delivery row \d+ waits for its time, and the index of due times does not have it/);
+  assert.equal(code, 70);
+
+  const again = await openIn(t, folder, { logged });
+  assert.match(logged.join(), /an index of the queue was damaged; it is made anew/);
+  assert.equal(again.health().hindrance, undefined, 'mail is taken');
+  const { messages, deliveries } = await again.stats();
+  assert.deepEqual([messages, deliveries], [unharmed.messages, unharmed.deliveries]);
+  assert.equal((await again.take('one.test', { nowMs: NOW, limit: 1_000 })).deliveries.length, 300);
 });
 
 test('an index page of rubbish: the index is made anew, nothing is lost', async (t) => {

@@ -253,6 +253,7 @@ export interface WriterReport {
   readonly damaged: string | undefined;
   readonly setAside: number;
   readonly readFailures: number;
+  readonly unchecked: boolean;
 }
 
 export type FromWriter =

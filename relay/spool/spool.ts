@@ -255,6 +255,8 @@ export interface SpoolHealth {
   readonly setAside: number;
   /** Times since the start that nothing could be taken, such as for a disk that cannot be read. */
   readonly readFailures: number;
+  /** The queue was too large to be checked before the start, and is being checked while it runs. */
+  readonly unchecked: boolean;
 }
 
 export interface Spool {

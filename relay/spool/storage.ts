@@ -6,6 +6,7 @@ import { mkdirSync, statfsSync } from 'node:fs';
 import path from 'node:path';
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { Arrivals } from './arrivals.ts';
+import { BackgroundCheck } from './background-check.ts';
 import { BODY_FOLDER, removeBody, removeOrphans } from './body-file.ts';
 import { Changes } from './changes.ts';
 import { readMark, writeMark } from './damage-mark.ts';
@@ -14,6 +15,7 @@ import { Departures } from './departures.ts';
 import { syncFolder } from './folder.ts';
 import { FailedSync, failureOf, GroupCommit, isFull, type Outcome, writeFailure } from './group.ts';
 import { ID_FILE, IdFile, readIds } from './id-file.ts';
+import { isSoonChecked } from './integrity.ts';
 import { Intents } from './intents.ts';
 import { Lanes } from './lanes.ts';
 import { lostCommits, refuseLostDatabase } from './loss.ts';
@@ -59,6 +61,7 @@ export class Storage {
   readonly #search: Search;
   readonly #lanes: Lanes;
   readonly #taking: Taking;
+  #check: BackgroundCheck | undefined;
   readonly #idFile: IdFile;
   readonly #freePages: StatementSync;
   readonly #touch: StatementSync;
@@ -108,6 +111,12 @@ export class Storage {
     this.#search = new Search(db, peerOf);
     this.#lanes = new Lanes(db);
     this.#taking = new Taking(this.#lanes, this.#questions, log);
+    if (!isSoonChecked(db)) {
+      log('info', 'the queue is too large to be checked before the start; it is checked while it runs');
+      this.#check = new BackgroundCheck(db, highestId(db, 'delivery'), (delivery, error) =>
+        log('error', `${error.message}; it is set aside when its time comes`, { delivery }),
+      );
+    }
     // Of messages whose rows were lost the bodies may be all that is left.
     if (this.#damaged !== undefined) return;
     const orphans = removeOrphans(folder, spoolId, (id) => this.#questions.hasBodyFile(id));
@@ -184,6 +193,7 @@ export class Storage {
       damaged: this.#damaged,
       setAside: this.#taking.setAside,
       readFailures: this.#taking.failures,
+      unchecked: this.#check !== undefined,
     };
   }
 
@@ -205,6 +215,21 @@ export class Storage {
     if (!this.#failing) this.#reserve.keep(freeBytes);
     // While there is room the database takes what it has to grow by.
     if (freeBytes < SCARCE_BYTES) this.#group.checkpoint(1);
+  }
+
+  /**
+   * Checks a little more of a queue that was too large for it at the start.
+   *
+   * @returns whether there is more
+   * @throws {DamagedDatabase}
+   */
+  checkOn(): boolean {
+    if (!this.#check) return false;
+    const more = guardRead(this.#check);
+    if (more) return true;
+    this.#log('info', 'the queue is checked', { deliveries: this.#check.checked });
+    this.#check = undefined;
+    return false;
   }
 
   /** What can wait until the commit is answered. @throws {FailedSync} */
@@ -329,6 +354,16 @@ export class Storage {
     } catch (error) {
       this.#log('warn', `cannot remove a body file; the next start tries again: ${String(error)}`);
     }
+  }
+}
+
+/** @throws {DamagedDatabase} for a page that cannot be read as well. A disk that cannot be read now is tried again. */
+function guardRead(check: BackgroundCheck): boolean {
+  try {
+    return check.step();
+  } catch (error) {
+    failureOf(error);
+    return true;
   }
 }
 

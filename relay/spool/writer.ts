@@ -20,6 +20,8 @@ import { type Log, Storage } from './storage.ts';
 const GROUP_CHANGES = 512;
 const GROUP_BYTES = 16 * 1024 * 1024;
 const LOOK_MS = 1000;
+/** Between slices of a few milliseconds. */
+const CHECK_MS = 100;
 
 if (isMainThread || !parentPort) throw new Error('relay/spool/writer.ts runs as a worker thread');
 const port = parentPort;
@@ -41,6 +43,14 @@ function serve(storage: Storage): void {
     LOOK_MS,
   );
   timer.unref();
+  const check = setInterval(
+    () =>
+      guarded(storage, () => {
+        if (!storage.checkOn()) clearInterval(check);
+      }),
+    CHECK_MS,
+  );
+  check.unref();
   port.on('message', (first: readonly Numbered<Request>[]) => {
     guarded(storage, () => {
       const changes: Numbered<Change>[] = [];
@@ -55,6 +65,7 @@ function serve(storage: Storage): void {
       if (questions.length > 0) answer(storage, questions);
       if (closing === undefined) return;
       clearInterval(timer);
+      clearInterval(check);
       storage.close();
       const results: Numbered<Result>[] = [{ ticket: closing, value: { ok: true, answer: undefined } }];
       post({ kind: 'results', results, messages: storage.messages });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -74,6 +74,24 @@ test('a relay that meets its folder between two versions waits until it is whole
   const { process, said } = relay();
   assert.ok((await said).some((message) => message.startsWith('relay started')));
   assert.equal(process.exitCode, 0);
+});
+
+test('a relay whose queue is missing does not start with an empty one: it says what to do, and ends', async () => {
+  const [port = 0, monitoring = 0] = await freePorts(2);
+  write(port, monitoring);
+  await relay().said;
+  const spool = join(place, 'spool');
+  for (const name of readdirSync(spool)) if (name.startsWith('queue.db')) rmSync(join(spool, name));
+  for (let time = 0; time < 2; time++) {
+    const { process, said } = relay();
+    const [last = ''] = (await said).slice(-1);
+    assert.match(
+      last,
+      /^the relay failed, this process ends: the queue database of .* is missing: .*chasqui spool recover/,
+    );
+    assert.equal(process.exitCode, 70);
+    assert.equal(existsSync(join(spool, 'queue.db')) && statSync(join(spool, 'queue.db')).size > 0, false);
+  }
 });
 
 test('a relay that cannot start says why and ends, so that another one can be started', async () => {
