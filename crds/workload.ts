@@ -1,6 +1,6 @@
 /**
  * Where and how the replicas of a relay run: what a cluster is told of them. In the spelling of Kubernetes where it has
- * a word for it. On one machine these fields are accepted, and but for the listeners of a Service nothing there reads them.
+ * a word for it. On one machine these fields are accepted, judged, and of no effect.
  */
 import Type from 'typebox';
 import * as common from './common.ts';
@@ -118,31 +118,34 @@ const amounts = (description: string) =>
     pattern: '^[0-9]{1,12}(\\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$',
   });
 
-export const podTemplate = common.section('Of the pods of the replicas. A change replaces them one by one.', {
-  labels: common.stringMap('Further labels.', 32),
-  annotations: common.stringMap('Further annotations.', 32, { maxLength: 4096 }),
-  nodeSelector: common.stringMap('Labels that a node must have.', 16),
-  tolerations: Type.Array(toleration, { description: 'Taints that are borne.', maxItems: 16, default: [] }),
-  affinity: Type.Optional(affinity),
-  topologySpreadConstraints: Type.Array(spread, {
-    description: 'How replicas are spread; none: over the nodes where that can be.',
-    maxItems: 8,
-    default: [],
-  }),
-  resources: common.section('What a replica needs; none: 100m CPU and 256Mi of memory are asked for.', {
-    requests: amounts('What is set aside for it.'),
-    limits: amounts('What it may not exceed.'),
-  }),
-  priorityClassName: Type.Optional(text('The PriorityClass.')),
-  imagePullSecrets: Type.Array(
-    Type.Object({ name: text('Name of the Secret.') }, { description: 'A Secret of the namespace of the relay.' }),
-    { description: 'By which the image is pulled.', maxItems: 8, default: [] },
-  ),
-});
+export const podTemplate = common.section(
+  'Of the pods of the replicas. A change replaces them one by one. Of no effect on one machine.',
+  {
+    labels: common.stringMap('Further labels.', 32),
+    annotations: common.stringMap('Further annotations.', 32, { maxLength: 4096 }),
+    nodeSelector: common.stringMap('Labels that a node must have.', 16),
+    tolerations: Type.Array(toleration, { description: 'Taints that are borne.', maxItems: 16, default: [] }),
+    affinity: Type.Optional(affinity),
+    topologySpreadConstraints: Type.Array(spread, {
+      description: 'How replicas are spread; none: over the nodes where that can be.',
+      maxItems: 8,
+      default: [],
+    }),
+    resources: common.section('What a replica needs; none: 100m CPU and 256Mi of memory are asked for.', {
+      requests: amounts('What is set aside for it.'),
+      limits: amounts('What it may not exceed.'),
+    }),
+    priorityClassName: Type.Optional(text('The PriorityClass.')),
+    imagePullSecrets: Type.Array(
+      Type.Object({ name: text('Name of the Secret.') }, { description: 'A Secret of the namespace of the relay.' }),
+      { description: 'By which the image is pulled.', maxItems: 8, default: [] },
+    ),
+  },
+);
 
 export const image = Type.Optional(
   Type.String({
-    description: 'Image that the pods run; left out: the one that the operator was given.',
+    description: 'Image that the pods run; left out: the one that the operator was given. Of no effect on one machine.',
     minLength: 1,
     maxLength: 512,
     pattern: '^[A-Za-z0-9][A-Za-z0-9._:/@-]*$',
@@ -155,7 +158,7 @@ const retention = (description: string) =>
     default: 'Retain',
   });
 
-export const storage = common.section('The volume of the queue of one replica.', {
+export const storage = common.section('The volume of the queue of one replica. Of no effect on one machine.', {
   size: common.quantity('Size of the volume; it can grow where its storage class lets it, and never shrinks.', '10Gi'),
   storageClassName: Type.Optional(text('The StorageClass; left out: the default one. Volumes that exist keep theirs.')),
   retentionPolicy: common.section('What becomes of volumes that are no longer needed.', {
@@ -194,7 +197,10 @@ const Service = Type.Object(
 );
 
 export const services = Type.Array(Service, {
-  ...common.namedList('Services beside the one of type ClusterIP that every relay has, under its own name.', 8),
+  ...common.namedList(
+    'Services beside the one of type ClusterIP that every relay has, under its own name. Of no effect on one machine.',
+    8,
+  ),
   default: [],
 });
 
@@ -216,7 +222,7 @@ const Peer = Type.Object(
 );
 
 export const networkPolicy = common.section(
-  'Who may connect to the replicas, where the cluster has means to see to it.',
+  'Who may connect to the replicas, where the cluster has means to see to it. Of no effect on one machine.',
   {
     mode: common.oneOf(['Managed', 'Disabled'], {
       description: 'Managed: a NetworkPolicy is kept. Disabled: there is none.',

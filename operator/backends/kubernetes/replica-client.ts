@@ -3,7 +3,6 @@
  * the token of those who may look. Only so many are asked at a time.
  */
 import { Agent, get } from 'node:https';
-import { TOKEN_HEADER } from '../../../relay/admin/tokens.ts';
 import { ADMIN_PORT } from './children/identity.ts';
 import { type ReplicaReport, replicaReport } from './replica-report.ts';
 
@@ -23,6 +22,9 @@ export interface ReplicaClient {
   /** Resolves once its config is another than the one of this hash, and after some seconds in any case. */
   configChange(address: ReplicaAddress, not: string, signal: AbortSignal): Promise<void>;
 }
+
+/** Part of the admin API (relay/admin/tokens.ts). */
+const TOKEN_HEADER = 'X-Chasqui-Token';
 
 const ASKED_AT_ONCE = 64;
 const TIMEOUT_MS = 5_000;
