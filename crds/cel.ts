@@ -140,7 +140,11 @@ export const CEL_RULES: Readonly<Record<KindName, CelRules>> = {
       },
     ],
     certificateHasOneSource: [
-      { at: 'tls.certificate', rule: 'has(self.ownCA)', says: text('must name one source: ownCA: {}') },
+      {
+        at: 'tls.certificate',
+        rule: 'has(self.ownCA) != has(self.secretRef)',
+        says: text('must name one source: ownCA or secretRef'),
+      },
     ],
     relaySelectsNamespaces: [
       {

@@ -18,6 +18,10 @@ export const NAME_PATTERN = '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$';
 export const objectName = (description: string, maxLength = 63) =>
   Type.String({ description, minLength: 1, maxLength, pattern: NAME_PATTERN });
 
+/** A Secret of a user's own, by name. */
+export const secretName = (description: string) =>
+  Type.String({ description, minLength: 1, maxLength: 253, pattern: '^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$' });
+
 export const DURATION_PATTERN = '^([0-9]{1,5}(h|m|s|ms)){1,4}$';
 
 /** A duration by GEP-2257: `90s`, `1h30m`; no days, no fractions. */

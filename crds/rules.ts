@@ -132,7 +132,7 @@ const destinationsSayALimit: Rule<RelaySpec> = ({ delivery }) =>
   );
 
 const certificateHasOneSource: Rule<RelaySpec> = ({ tls }) =>
-  when(Object.keys(tls.certificate).length !== 1, '.tls.certificate', 'must name one source: ownCA: {}');
+  when(Object.keys(tls.certificate).length !== 1, '.tls.certificate', 'must name one source: ownCA or secretRef');
 
 const relaySelectsNamespaces: Rule<RelaySpec> = ({ allowedNamespaces }) =>
   selectsWhenAsked('.allowedNamespaces', allowedNamespaces);

@@ -138,6 +138,15 @@ const tls = common.section('TLS towards clients.', {
       ownCA: Type.Optional(
         Type.Object({}, { description: 'A private CA that the operator makes, and renews certificates under.' }),
       ),
+      secretRef: Type.Optional(
+        Type.Object(
+          { name: common.secretName('Name of a Secret with tls.crt, leaf first, and tls.key, in this namespace.') },
+          {
+            description:
+              'A certificate of your own for hostname; clients that ask for another name are served one of the private CA.',
+          },
+        ),
+      ),
     },
     { description: 'Where the server certificate comes from.', default: { ownCA: {} } },
   ),

@@ -47,6 +47,12 @@ export interface Secret {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
+/**
+ * What a Secret of a user's own holds, that an object refers to; or why it cannot be had, in words that say what to do.
+ * Such a Secret is only ever read.
+ */
+export type Reference = { readonly data: Readonly<Record<string, string>> } | { readonly problem: string };
+
 /** Another's Secret stands where ours should be. */
 export class SecretConflict extends Error {
   override readonly name = 'SecretConflict';
@@ -56,6 +62,8 @@ export interface Secrets {
   get(namespace: string, name: string): Promise<Secret | undefined>;
   /** Secrets of ours that belong to the owner. */
   ownedBy(namespace: string, owner: Pick<SecretOwner, 'kind' | 'name'>): Promise<readonly Secret[]>;
+  /** A Secret of a user's own. */
+  reference(namespace: string, name: string): Promise<Reference>;
   /** Each object that Secrets of ours belong to, whether it is still there or not. */
   owners(): Promise<readonly SecretHolder[]>;
   /**
@@ -132,7 +140,7 @@ export interface Relays {
   /** Asked at each reconcile: the same group again changes nothing. */
   apply(group: RelayGroup): Promise<void>;
   observe(key: ObjectKey): readonly RelayReplica[];
-  /** Index and shards of domains, by file, as they were last applied, by an earlier process maybe. */
+  /** Index, certificates and shards of domains, by file, as they were last applied, by an earlier process maybe. */
   applied(key: ObjectKey): ReadonlyMap<string, string>;
   /** Whether every queue of the relay was seen empty by a replica that goes by this config. No watch tells of it. */
   isEmpty(key: ObjectKey, configHash: string): boolean;

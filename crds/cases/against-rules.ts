@@ -186,4 +186,10 @@ export const AGAINST_RULES: readonly RefusedCase[] = [
     /SmtpRelay.* (again|twice)/,
     'spec.relayRefs',
   ],
+  [
+    'two sources of a certificate',
+    relay({ tls: { certificate: { ownCA: {}, secretRef: { name: 'mine' } } } }),
+    'spec.tls.certificate',
+    /must name one source/,
+  ],
 ];

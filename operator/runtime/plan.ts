@@ -36,7 +36,7 @@ export type Clock = () => number;
 
 /** What controllers may look at: nothing here writes. */
 export interface World extends Pick<Backend, 'objects' | 'submissionHost' | 'serviceNames' | 'bindPort'> {
-  readonly secrets: Pick<Secrets, 'get' | 'ownedBy'>;
+  readonly secrets: Pick<Secrets, 'get' | 'ownedBy' | 'reference'>;
   readonly namespaces: Pick<Namespaces, 'labels'>;
   readonly relays: Pick<Relays, 'observe' | 'applied' | 'isEmpty' | 'peers' | 'selector'>;
   /** The groups that were applied lately to a relay, by config hash. */

@@ -156,6 +156,7 @@ export async function runControllers(
 const telling = (secrets: Secrets, changed: (namespace: string, name: string) => void): Secrets => ({
   get: (namespace, name) => secrets.get(namespace, name),
   ownedBy: (namespace, owner) => secrets.ownedBy(namespace, owner),
+  reference: (namespace, name) => secrets.reference(namespace, name),
   owners: () => secrets.owners(),
   watch: (listener) => secrets.watch(listener),
   create: async (secret) => {

@@ -4,6 +4,8 @@
  */
 import type { Secrets } from '../backend.ts';
 
+type Readable = Pick<Secrets, 'get' | 'ownedBy' | 'reference'>;
+
 export class SecretReaders {
   readonly #readersOf = new Map<string, Set<string>>();
   readonly #readBy = new Map<string, Set<string>>();
@@ -13,12 +15,16 @@ export class SecretReaders {
   }
 
   /** The Secrets as the reader sees them from now on; what it read before is forgotten. */
-  observedBy(reader: string, secrets: Pick<Secrets, 'get' | 'ownedBy'>): Pick<Secrets, 'get' | 'ownedBy'> {
+  observedBy(reader: string, secrets: Readable): Readable {
     this.forget(reader);
     return {
       get: (namespace, name) => {
         this.#note(reader, namespace, name);
         return secrets.get(namespace, name);
+      },
+      reference: (namespace, name) => {
+        this.#note(reader, namespace, name);
+        return secrets.reference(namespace, name);
       },
       ownedBy: async (namespace, owner) => {
         const found = await secrets.ownedBy(namespace, owner);

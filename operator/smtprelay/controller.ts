@@ -5,7 +5,7 @@ import type { ObjectKey } from '../../crds/resource.ts';
 import type { SmtpRelay } from '../../crds/smtprelay.ts';
 import type { SmtpUser } from '../../crds/smtpuser.ts';
 import { type DomainDocument, INDEX, type IndexDocument, type UserDocument } from '../../relay/config/documents.ts';
-import type { PeerPlaces, RelayGroup, RelayReplica, Secret } from '../backend.ts';
+import type { PeerPlaces, Reference, RelayGroup, RelayReplica, Secret } from '../backend.ts';
 import { domainWorld } from '../maildomain/controller.ts';
 import { activeSlots, domainDocument, judgeKeys, type StoredKey } from '../maildomain/dkim-keys.ts';
 import { signingKeys } from '../maildomain/key-states.ts';
@@ -19,6 +19,7 @@ import { userDocument } from '../smtpuser/user-document.ts';
 import { readVerifiers } from '../smtpuser/verifier.ts';
 import { caCertificateOf, caSecretName, certificateSecretName, planCertificates } from './certificates.ts';
 import { draining, queueHealthy, relayReady, replicaStatus } from './conditions.ts';
+import { type ConfiguredCertificate, configuredCertificate } from './configured-certificate.ts';
 import { departedDomains, departedIn } from './departed.ts';
 import { judgeRelay } from './policies.ts';
 import { relayProgrammed } from './programmed.ts';
@@ -39,6 +40,8 @@ export interface ObservedRelay {
   readonly users: readonly { readonly user: SmtpUser; readonly verifier: Secret | undefined }[];
   readonly ca: Secret | undefined;
   readonly certificate: Secret | undefined;
+  /** What stands where spec.tls.certificate points, where that is a Secret of a user's own. */
+  readonly configured?: Reference | undefined;
   readonly serviceNames: readonly string[];
   readonly replicas: readonly RelayReplica[];
   /** See Relays. */
@@ -68,6 +71,7 @@ export const smtpRelayController: Controller<'SmtpRelay', ObservedRelay> = {
       users: await observeUsers(key, world),
       ca: await secrets.get(key.namespace, caSecretName(key.name)),
       certificate: await secrets.get(key.namespace, certificateSecretName(key.name)),
+      configured: await observeConfigured(relay, secrets),
       serviceNames: serviceNames(key),
       replicas: relays.observe(key),
       applied,
@@ -95,6 +99,14 @@ export const smtpRelayController: Controller<'SmtpRelay', ObservedRelay> = {
       await secrets.delete(namespace, secret.name);
     }
   },
+};
+
+const observeConfigured = async (
+  { metadata, spec }: SmtpRelay,
+  secrets: World['secrets'],
+): Promise<Reference | undefined> => {
+  const { secretRef } = spec.tls.certificate;
+  return secretRef && (await secrets.reference(metadata.namespace, secretRef.name));
 };
 
 const observeDomains = (key: ObjectKey, { objects, secrets }: World): Promise<ObservedRelay['domains']> =>
@@ -127,12 +139,12 @@ export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRela
   if (observed.relay.metadata.deletionTimestamp !== undefined) return planRemoval(observed, clock);
   const { relay, replicas, serviceNames, peers: places, bindPort, selector } = observed;
   const names = [...new Set([relay.spec.hostname.toLowerCase(), ...serviceNames])];
-  const {
-    judgement: certificateReady,
-    serve,
-    notAfterMs,
-    ...secrets
-  } = planCertificates({ ...observed, names }, clock());
+  const { judgement, serve, notAfterMs, againMs, ...secrets } = planCertificates({ ...observed, names }, clock());
+  const configured = configuredCertificate(
+    { relay, reference: observed.configured, applied: observed.applied },
+    clock(),
+  );
+  const certificateReady = withConfigured(judgement, configured);
   const accepted = judgeRelay(relay, { bindPort, ...('port' in places && { adminPort: places.port }) });
   const peers = peersOf(places, caCertificateOf(relay, observed.ca));
   const domains = domainsInForce(observed);
@@ -140,9 +152,18 @@ export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRela
   // Without it the backend leaves in force what was applied last.
   const group =
     accepted.status === 'True' && serve
-      ? withDeparted({ relay, certificate: serve, domains, users, bindPort, ...(peers && { peers }) }, observed, clock)
+      ? withDeparted(
+          {
+            ...{ relay, certificate: serve, domains, users, bindPort },
+            ...(peers && { peers }),
+            ...(configured.serve && { namedCertificates: [configured.serve] }),
+          },
+          observed,
+          clock,
+        )
       : undefined;
 
+  const validUntilMs = configured.notAfterMs ?? notAfterMs;
   const needed = [accepted, certificateReady, relayProgrammed(group, replicas, relay.status?.conditions)];
   const conditions = [
     ...needed,
@@ -155,7 +176,11 @@ export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRela
     finalizer: true,
     secretCondition: certificateReady.type,
     ...(group && { relay: group }),
-    ...(group && departedIn(group.documents).length > 0 && { againMs: DEPARTED_LOOK_MS }),
+    ...again(
+      againMs,
+      configured.notAfterMs === undefined ? undefined : configured.notAfterMs - clock(),
+      group && departedIn(group.documents).length > 0 ? DEPARTED_LOOK_MS : undefined,
+    ),
     status: {
       observedGeneration: relay.metadata.generation,
       conditions: setConditions(relay, conditions, clock),
@@ -163,7 +188,7 @@ export function planRelay(observed: ObservedRelay, clock: Clock): Plan<'SmtpRela
       ...(selector !== undefined && { selector }),
       attachedDomains: domains.length,
       attachedUsers: users.length,
-      ...(notAfterMs !== undefined && { certificate: { notAfter: timestamp(notAfterMs) } }),
+      ...(validUntilMs !== undefined && { certificate: { notAfter: timestamp(validUntilMs) } }),
     },
   };
 }
@@ -180,6 +205,19 @@ function withDeparted(input: RelayGroupInput, { relay, applied, isEmpty }: Obser
   };
   const departed = departedDomains(facts, clock());
   return departed.length === 0 ? group : relayGroup({ ...input, domains: [...input.domains, ...departed] });
+}
+
+/** At the first of these times that is to come. */
+function again(...times: readonly (number | undefined)[]): Pick<Plan<'SmtpRelay'>, 'againMs'> {
+  const known = times.filter((ms): ms is number => ms !== undefined && ms >= 0);
+  return known.length === 0 ? {} : { againMs: Math.min(...known) };
+}
+
+/** That of the private CA is needed whatever else is served. */
+function withConfigured(own: Judgement, { problem, notAfterMs }: ConfiguredCertificate): Judgement {
+  if (own.status !== 'True') return own;
+  if (problem) return { ...own, status: 'False', ...problem };
+  return notAfterMs === undefined ? own : { ...own, message: `Valid until ${timestamp(notAfterMs)}.` };
 }
 
 /** Over the network a peer is known by its certificate. Without the CA to check it by, nobody is handed mail. */

@@ -6,6 +6,7 @@ import {
   type Backend,
   NAMESPACE_NAME,
   type OperatorEvent,
+  type Reference,
   type RelayGroup,
   type RelayReplica,
   type Secret,
@@ -30,6 +31,8 @@ export class MemoryBackend implements Backend {
   /** What `remove` answers, by relay. */
   readonly drained = new Set<string>();
   readonly stored = new Map<string, Secret>();
+  /** Secrets of users' own, by NAMESPACE/NAME. */
+  readonly references = new Map<string, Reference>();
   readonly #objects = new Map<string, AnyObject>();
   readonly #objectListeners: ((kind: KindName, key: ObjectKey) => void)[] = [];
   readonly #secretListeners: ((namespace: string, name: string) => void)[] = [];
@@ -109,6 +112,7 @@ export class MemoryBackend implements Backend {
         (secret) =>
           secret.namespace === namespace && secret.owner.kind === owner.kind && secret.owner.name === owner.name,
       ),
+    reference: async (namespace, name) => this.references.get(`${namespace}/${name}`) ?? { problem: 'it is missing' },
     owners: async () =>
       [...this.stored.values()].map(({ namespace, owner: { kind, name } }) => ({ kind, key: { namespace, name } })),
     create: async (secret) => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { Client } from '../../operator/backends/kubernetes/client.ts';
 import { type Connection, connect } from '../../operator/backends/kubernetes/connection.ts';
+import { makeCA, makeServerCertificate } from '../../operator/smtprelay/pki.ts';
 import { ApiServer, needsOwnApiServer } from '../cluster/api-server.ts';
 import { OperatorProcess } from '../cluster/operator-process.ts';
 import { PlayedNode } from '../cluster/played-node.ts';
@@ -177,6 +178,48 @@ describe('the operator on an API server', needsOwnApiServer, () => {
       '--type=merge',
       '--patch={"spec":{"allowedNamespaces":{"from":"Same","selector":null}}}',
     );
+  });
+
+  it('serves a certificate of the owner of the relay, once the Secret says that it may be read', async () => {
+    const { certificate, key } = await makeServerCertificate(
+      await makeCA('A public CA of a test', Date.now()),
+      ['relay.example.test'],
+      Date.now(),
+    );
+    const wait = (status: string) =>
+      kubectl('wait', `--for=condition=CertificateReady=${status}`, 'smtprelay/outbound', '--timeout=60s');
+    const encoded = (text: string) => Buffer.from(text).toString('base64');
+    const secret = (labels: object) => ({
+      apiVersion: 'v1',
+      kind: 'Secret',
+      type: 'kubernetes.io/tls',
+      metadata: { name: 'mine', namespace: 'mail', labels },
+      data: { 'tls.crt': encoded(certificate), 'tls.key': encoded(key) },
+    });
+    await api.kubectl.apply(secret({}));
+    const source = '{"ownCA":null,"secretRef":{"name":"mine"}}';
+    await kubectl(
+      'patch',
+      'smtprelay',
+      'outbound',
+      '--type=merge',
+      `--patch={"spec":{"tls":{"certificate":${source}}}}`,
+    );
+    await wait('False');
+    const message = '--output=jsonpath={.status.conditions[?(@.type=="CertificateReady")].message}';
+    assert.match(
+      await kubectl('get', 'smtprelay', 'outbound', message),
+      /no Secret mine with label chasqui.dev\/reference: "true"/,
+    );
+    await api.kubectl.apply(secret({ 'chasqui.dev/reference': 'true' }));
+    await wait('True');
+    const { items } = await list('secrets');
+    const config = items.find(({ metadata }) => metadata.name === 'outbound-config')?.data?.['certificates.json'] ?? '';
+    const { named } = JSON.parse(Buffer.from(config, 'base64').toString()) as { named: readonly { chain: string }[] };
+    assert.equal(named[0]?.chain, certificate);
+    const back = '{"ownCA":{},"secretRef":null}';
+    await kubectl('patch', 'smtprelay', 'outbound', '--type=merge', `--patch={"spec":{"tls":{"certificate":${back}}}}`);
+    await kubectl('wait', '--for=condition=Ready', 'smtprelay/outbound', '--timeout=60s');
   });
 
   it('leaves a relay that is paused as it is', async () => {

@@ -6,7 +6,14 @@ import { readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import Type from 'typebox';
 import Schema from 'typebox/schema';
-import { INDEX, IndexDocument, isDomainShard, SETTINGS, SettingsDocument } from '../../../relay/config/documents.ts';
+import {
+  CERTIFICATES,
+  INDEX,
+  IndexDocument,
+  isDomainShard,
+  SETTINGS,
+  SettingsDocument,
+} from '../../../relay/config/documents.ts';
 import type { GroupListener } from '../../backend.ts';
 import { makeFolder, readIfThere, readJson, replaceFile, syncFolder } from './durable-file.ts';
 
@@ -55,12 +62,12 @@ export function readConfig(folder: string): ConfigFacts | undefined {
 }
 
 /** Index and shards of domains, as far as they belong together; empty where there is no config. */
-export function readDomains(folder: string): ReadonlyMap<string, string> {
+export function readApplied(folder: string): ReadonlyMap<string, string> {
   const text = readIfThere(path.join(folder, INDEX));
   const index: unknown = text === undefined ? undefined : readJson(path.join(folder, INDEX));
   if (text === undefined || !Index.Check(index)) return new Map();
   const shards = Object.keys(index.documents).flatMap((name) => {
-    const shard = isDomainShard(name) ? readIfThere(path.join(folder, name)) : undefined;
+    const shard = isDomainShard(name) || name === CERTIFICATES ? readIfThere(path.join(folder, name)) : undefined;
     return shard === undefined ? [] : [[name, shard] as const];
   });
   return new Map([[INDEX, text], ...shards]);

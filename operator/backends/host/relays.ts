@@ -2,7 +2,7 @@
 import path from 'node:path';
 import type { ObjectKey } from '../../../crds/resource.ts';
 import type { RelayGroup, RelayReplica, Relays } from '../../backend.ts';
-import { readConfig, readDomains } from './config-folder.ts';
+import { readApplied, readConfig } from './config-folder.ts';
 import { makeFolder } from './durable-file.ts';
 import { awaitFormerReplicas } from './former-replicas.ts';
 import { adminSocket, type Machine, type RelayPlaces, RelaySupervisor, type WantedRelay } from './relay-supervisor.ts';
@@ -36,7 +36,7 @@ export class HostRelays implements Relays {
   }
 
   applied(key: ObjectKey): ReadonlyMap<string, string> {
-    return readDomains(this.#placesOf(key).config);
+    return readApplied(this.#placesOf(key).config);
   }
 
   isEmpty(key: ObjectKey, configHash: string): boolean {

@@ -8,7 +8,7 @@
  * together, and a reader of one file never sees half of it.
  */
 import { randomUUID } from 'node:crypto';
-import { existsSync, type FSWatcher, readdirSync, renameSync, rmSync, watch } from 'node:fs';
+import { existsSync, type FSWatcher, readdirSync, renameSync, rmSync, statSync, watch } from 'node:fs';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import Type from 'typebox';
@@ -16,7 +16,14 @@ import Schema from 'typebox/schema';
 import { NAME_PATTERN } from '../../../crds/common.ts';
 import { KINDS } from '../../../crds/kinds.ts';
 import type { KindName } from '../../../crds/resource.ts';
-import { type Secret, SecretConflict, type SecretHolder, type SecretOwner, type Secrets } from '../../backend.ts';
+import {
+  type Reference,
+  type Secret,
+  SecretConflict,
+  type SecretHolder,
+  type SecretOwner,
+  type Secrets,
+} from '../../backend.ts';
 import { isMissing, makeFolder, readIfThere, readJson, syncFolder, writeSynced } from './durable-file.ts';
 
 const METADATA = '.metadata.json';
@@ -65,6 +72,21 @@ export class SecretFiles implements Secrets {
       const secret = this.#read(namespace, name);
       return secret && isOwner(secret.owner, owner) ? [secret] : [];
     });
+  }
+
+  /** A folder that is not ours: whoever made it keeps others from reading it. */
+  async reference(namespace: string, name: string): Promise<Reference> {
+    const folder = this.#folderOf(namespace, name);
+    const place = path.relative(path.dirname(this.#root), folder);
+    if (readMetadata(folder)) return { problem: `${place} is one of ours: refer to a folder of your own.` };
+    const files = filesIn(folder);
+    if (files.length === 0)
+      return { problem: `There is no folder ${place} with a file for each key: make it, with mode 0700.` };
+    const open = files.find((file) => (statSync(path.join(folder, file)).mode & 0o077) !== 0);
+    if (open !== undefined) return { problem: `${place}/${open} can be read by others: chmod 0600.` };
+    return {
+      data: Object.fromEntries(files.map((file) => [file, readIfThere(path.join(folder, file)) ?? ''])),
+    };
   }
 
   async owners(): Promise<readonly SecretHolder[]> {
@@ -215,6 +237,18 @@ const namespacesIn = (root: string): readonly string[] =>
   readdirSync(root, { withFileTypes: true })
     .filter((entry) => entry.isDirectory() && NAMESPACE.test(entry.name))
     .map(({ name }) => name);
+
+/** Names of the files in a folder that can be keys of a Secret. */
+function filesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true })
+      .filter((entry) => entry.isFile() && KEY.test(entry.name))
+      .map(({ name }) => name);
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+}
 
 function namesIn(folder: string): readonly string[] {
   try {

@@ -14,7 +14,7 @@ import { ApiNamespaces } from './namespaces.ts';
 import { ApiObjects } from './objects.ts';
 import { KubernetesRelays } from './relays.ts';
 import { replicaClient } from './replica-client.ts';
-import { ApiSecrets } from './secrets.ts';
+import { ApiSecrets, REFERENCE_LABEL } from './secrets.ts';
 import { Watched } from './watched.ts';
 
 export interface KubernetesOptions {
@@ -44,6 +44,7 @@ export class KubernetesBackend implements Backend {
   readonly namespaces: ApiNamespaces;
   readonly #options: KubernetesOptions;
   readonly #secretCopies: Watched<LiveObject>;
+  readonly #references: Watched<LiveObject>;
   readonly #relayCopies: Copies;
   readonly #stop = new AbortController();
   #missing: readonly string[] = [];
@@ -74,7 +75,14 @@ export class KubernetesBackend implements Backend {
       changed: (metadata) => this.secrets.noticed(metadata),
       failed: (err, retryMs) => failed(SECRET, err, retryMs),
     });
-    this.secrets = new ApiSecrets(api, this.#secretCopies);
+    this.#references = new Watched<LiveObject>({
+      ...following,
+      ...{ kind: SECRET, namespaces, labelSelector: `${REFERENCE_LABEL}=true` },
+      decode: (live) => live,
+      changed: (metadata) => this.secrets.noticed(metadata),
+      failed: (err, retryMs) => failed(SECRET, err, retryMs),
+    });
+    this.secrets = new ApiSecrets(api, this.#secretCopies, this.#references);
     this.#relayCopies = new Copies({
       ...following,
       namespaces: relayNamespaces,
@@ -100,7 +108,7 @@ export class KubernetesBackend implements Backend {
     const unread = [
       this.objects.synced ? [] : ['SmtpRelays, MailDomains, SmtpUsers'],
       this.namespaces.synced ? [] : ['Namespaces'],
-      this.#secretCopies.synced ? [] : ['Secrets'],
+      this.#secretCopies.synced && this.#references.synced ? [] : ['Secrets'],
       this.#relayCopies.synced ? [] : ['what relays are made of'],
     ].flat();
     return unread.length === 0 ? [] : [`not read yet: ${unread.join(', ')}`];
@@ -157,6 +165,6 @@ export class KubernetesBackend implements Backend {
   }
 
   #copied() {
-    return [this.objects, this.namespaces, this.#secretCopies, this.#relayCopies];
+    return [this.objects, this.namespaces, this.#secretCopies, this.#references, this.#relayCopies];
   }
 }

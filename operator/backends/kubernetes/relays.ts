@@ -2,7 +2,7 @@
 import type { ObjectKey } from '../../../crds/resource.ts';
 import type { PeerPlaces, RelayGroup, RelayReplica, Relays } from '../../backend.ts';
 import { KeyedQueue } from '../../runtime/queue.ts';
-import { appliedDomains } from './children/config-secrets.ts';
+import { appliedDocuments } from './children/config-secrets.ts';
 import { ADMIN_PORT, podsServiceName, selectorLabels } from './children/identity.ts';
 import { SECRET } from './children/kinds.ts';
 import type { Cluster } from './cluster.ts';
@@ -62,7 +62,7 @@ export class KubernetesRelays implements Relays {
   }
 
   applied({ namespace, name }: ObjectKey): ReadonlyMap<string, string> {
-    return appliedDomains(name, (secret) => this.#cluster.copies.get(SECRET, { namespace, name: secret }));
+    return appliedDocuments(name, (secret) => this.#cluster.copies.get(SECRET, { namespace, name: secret }));
   }
 
   isEmpty(key: ObjectKey, configHash: string): boolean {

@@ -10,7 +10,14 @@ import Type from 'typebox';
 import Schema from 'typebox/schema';
 import { isKindName } from '../../../crds/kinds.ts';
 import type { ObjectKey } from '../../../crds/resource.ts';
-import { type Secret, SecretConflict, type SecretHolder, type SecretOwner, type Secrets } from '../../backend.ts';
+import {
+  type Reference,
+  type Secret,
+  SecretConflict,
+  type SecretHolder,
+  type SecretOwner,
+  type Secrets,
+} from '../../backend.ts';
 import type { ApiObject, KubernetesApi, LiveMeta, LiveObject } from './api.ts';
 import { AlreadyExists, NotFound } from './api-error.ts';
 import { LABELS, MANAGER } from './children/identity.ts';
@@ -18,6 +25,9 @@ import { SECRET } from './children/kinds.ts';
 
 /** Facts of a Secret stand in its annotations under this prefix. */
 const PREFIX = 'chasqui.dev/';
+
+/** What a user puts on a Secret that the operator may read. */
+export const REFERENCE_LABEL = 'chasqui.dev/reference';
 
 const Data = Schema.Compile(
   Type.Unsafe<Record<string, string>>({ type: 'object', additionalProperties: { type: 'string' } }),
@@ -33,10 +43,16 @@ export interface SecretCopies {
 export class ApiSecrets implements Secrets {
   readonly #api: Pick<KubernetesApi, 'get' | 'create' | 'patch' | 'delete'>;
   readonly #copies: SecretCopies;
+  readonly #references: Pick<SecretCopies, 'get'>;
   readonly #listeners: ((namespace: string, name: string) => void)[] = [];
 
-  constructor(api: Pick<KubernetesApi, 'get' | 'create' | 'patch' | 'delete'>, copies: SecretCopies) {
+  constructor(
+    api: Pick<KubernetesApi, 'get' | 'create' | 'patch' | 'delete'>,
+    copies: SecretCopies,
+    references: Pick<SecretCopies, 'get'>,
+  ) {
     this.#api = api;
+    this.#references = references;
     this.#copies = copies;
   }
 
@@ -58,6 +74,12 @@ export class ApiSecrets implements Secrets {
     return this.#all().filter(
       (secret) => secret.namespace === namespace && secret.owner.kind === kind && secret.owner.name === name,
     );
+  }
+
+  async reference(namespace: string, name: string): Promise<Reference> {
+    const live = this.#references.get({ namespace, name });
+    if (live) return { data: decoded(live.data) };
+    return { problem: `There is no Secret ${name} with label ${REFERENCE_LABEL}: "true" in namespace ${namespace}.` };
   }
 
   async owners(): Promise<readonly SecretHolder[]> {
@@ -178,15 +200,12 @@ function secretOf({ metadata, data: given }: LiveObject): Secret | undefined {
   const purpose = labels[LABELS.purpose];
   if (labels[LABELS.managedBy] !== MANAGER || !isKindName(kind)) return undefined;
   if (owner === undefined || purpose === undefined) return undefined;
-  const data = Data.Check(given) ? given : {};
   return {
     namespace,
     name,
     owner: { kind, name: owner, uid: labels[LABELS.ownerUid] ?? '' },
     purpose,
-    data: Object.fromEntries(
-      Object.entries(data).map(([key, value]) => [key, Buffer.from(value, 'base64').toString('utf8')]),
-    ),
+    data: decoded(given),
     annotations: Object.fromEntries(
       Object.entries(annotations).flatMap(([key, value]) =>
         key.startsWith(PREFIX) ? [[key.slice(PREFIX.length), value] as const] : [],
@@ -194,3 +213,10 @@ function secretOf({ metadata, data: given }: LiveObject): Secret | undefined {
     ),
   };
 }
+
+const decoded = (data: unknown): Record<string, string> =>
+  Data.Check(data)
+    ? Object.fromEntries(
+        Object.entries(data).map(([key, value]) => [key, Buffer.from(value, 'base64').toString('utf8')]),
+      )
+    : {};

@@ -35,8 +35,8 @@ const secret = (group: RelayGroup, name: string, files: readonly (readonly [stri
   data: Object.fromEntries(files.map(([file, text]) => [file, Buffer.from(text).toString('base64')])),
 });
 
-/** Index and shards of domains, as they stand in the Secrets. */
-export function appliedDomains(
+/** Index, certificates and shards of domains, as they stand in the Secrets. */
+export function appliedDocuments(
   relay: string,
   find: (secret: string) => LiveObject | undefined,
 ): ReadonlyMap<string, string> {
@@ -47,7 +47,7 @@ export function appliedDomains(
   };
   const shards = Array.from({ length: DOMAIN_SHARDS }, (_, index) => domainShardFile(index));
   return new Map([
-    ...text(configSecretName(relay), INDEX),
+    ...[INDEX, CERTIFICATES].flatMap((file) => text(configSecretName(relay), file)),
     ...shards.flatMap((file) => text(shardSecretName(relay, file), file)),
   ]);
 }
