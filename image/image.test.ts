@@ -43,7 +43,7 @@ test('what starts a relay loads neither the Kubernetes client nor anything of th
       source,
     );
   }
-  assert.ok(packagesOf('cli/verbs/relay.ts').has('prom-client'), 'packages are seen in what a relay loads');
+  assert.ok(packagesOf('cli/operator.ts').has('@kubernetes/client-node'), 'it is seen where it is loaded');
 });
 
 test('the thread that writes the queue loads no package', () => {

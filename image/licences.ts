@@ -5,12 +5,12 @@ import type { Metafile } from 'esbuild';
 import { Type } from 'typebox';
 import Schema from 'typebox/schema';
 
-/** All let anyone pass the image on, in exchange for their text. A licence that asks for more is a decision to be made. */
+/** All let anyone pass the image on, for no more than their text. A licence that asks for more is a decision to be made. */
 export const PERMISSIVE: readonly string[] = [
-  ...['0BSD', 'Apache-2.0', 'BSD-2-Clause', 'BSD-3-Clause', 'BlueOak-1.0.0', 'ISC', 'MIT', 'MIT-0'],
+  ...['0BSD', 'Apache-2.0', 'BSD-2-Clause', 'BSD-3-Clause', 'BlueOak-1.0.0', 'ISC', 'MIT', 'MIT-0', 'Unlicense'],
 ];
 
-const LICENCE_FILE = /^(licen[cs]e|copying|notice)/i;
+const LICENCE_FILE = /^((un)?licen[cs]e|copying|notice)/i;
 const PackageJson = Schema.Compile(
   Type.Object({ name: Type.String(), version: Type.String(), license: Type.String() }),
 );

@@ -1,11 +1,12 @@
 /** The image as it is built without a registry: what it says, and a relay in it that takes and delivers mail. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { chown, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { chown, cp, mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
+import { assemble } from '../../image/assemble.ts';
 import { type Built, buildImage } from '../../image/build.ts';
 import packageJson from '../../package.json' with { type: 'json' };
 import { Destination } from '../harness/destination.ts';
@@ -15,6 +16,7 @@ import { SmtpClient } from '../harness/smtp-client.ts';
 import { freePorts } from '../harness/standalone.ts';
 import { Container, Image } from './container.ts';
 
+const ROOT = join(import.meta.dirname, '../..');
 const NONROOT = 65532;
 /** Bytes; the image is told to be smaller. Node alone has 150 MB. */
 const MOST = 170e6;
@@ -123,4 +125,25 @@ test('a relay with a read-only root, as a user without rights, takes a message a
   relay.terminate();
   assert.equal(await relay.ended(), 0, relay.output);
   assert.match(relay.output, /"relay stopped"/);
+});
+
+test('docker build makes the same of the sources in its first stage, without anything of this folder', async () => {
+  const [dockerfile, ignore] = await Promise.all(
+    ['Dockerfile', '.dockerignore'].map((name) => readFile(join(ROOT, name), 'utf8')),
+  );
+  const [, command] = /^RUN (.*) \/image$/m.exec(dockerfile ?? '') ?? [];
+  assert.ok(command, 'the first stage runs one command, whose last word is where to');
+  // .dockerignore leaves out all but what it lists.
+  const context = await temporary();
+  for (const [, name = ''] of (ignore ?? '').matchAll(/^!(.+)$/gm)) {
+    await cp(join(ROOT, name), join(context, name), { recursive: true, filter: (path) => !path.endsWith('.test.ts') });
+  }
+  const made = join(await temporary(), 'image');
+  await promisify(execFile)('sh', ['-euc', `${command} ${made}`], {
+    cwd: context,
+    env: { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}`, SOURCE_DATE_EPOCH: '0' },
+  });
+  const expected = join(await temporary(), 'image');
+  await assemble(expected, 0);
+  await promisify(execFile)('diff', ['--recursive', '--no-dereference', made, expected]);
 });
