@@ -108,6 +108,17 @@ describe('a replica is followed', () => {
     assert.deepEqual([world.link.report, world.link.silent, world.changes], [undefined, true, 1]);
   });
 
+  it('and a drain of which nothing can be heard is told to be stuck', async (t) => {
+    const world = new World(t);
+    world.answer = report('new', 2);
+    world.link.update(TARGET);
+    await world.pass(1);
+    world.answer = undefined;
+    world.link.update({ ...TARGET, configHash: 'drained', leaving: true });
+    await world.pass(5);
+    assert.equal(world.link.stuck, 'its admin API does not answer');
+  });
+
   it('and what it told before it was restarted counts no more', async (t) => {
     const world = new World(t);
     world.answer = report('new');

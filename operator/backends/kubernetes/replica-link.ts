@@ -79,6 +79,7 @@ export class ReplicaLink {
 
   /** Why its drain does not get on. */
   get stuck(): string | undefined {
+    if (this.#target.leaving && this.silent) return 'its admin API does not answer';
     return this.#progress?.stuck(this.#options.nowMs());
   }
 
