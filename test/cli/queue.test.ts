@@ -1,7 +1,5 @@
 /** What an administrator does when mail waits: look why, and hold, release, retry, return or delete it. */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { chooseUser, credentialOf } from '../../cli/credential.ts';
@@ -11,9 +9,9 @@ import { readObjects } from '../../cli/state-folder.ts';
 import { submit } from '../../cli/submit.ts';
 import type { Filter } from '../../relay/admin/shapes.ts';
 import { at, Destination, type Reaction, type Script } from '../harness/destination.ts';
+import { chasquiOn, type Ended } from '../harness/program.ts';
 import { freePorts, Standalone } from '../harness/standalone.ts';
 
-const PROGRAM = join(import.meta.dirname, '../../bin/chasqui');
 const DEADLINE_MS = 30_000;
 
 const manifests = (port: number, monitoring: number, smarthost: number, other: number): string => `
@@ -48,12 +46,6 @@ spec:
   senders: ["*@example.test"]
 `;
 
-interface Ended {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 describe('with a standalone of two replicas', () => {
   let destination: Destination;
   let other: Destination;
@@ -79,14 +71,7 @@ describe('with a standalone of two replicas', () => {
     await until('the queue is empty', async () => (await listed()).length === 0);
   });
 
-  const chasqui = (...words: readonly string[]): Promise<Ended> =>
-    new Promise((resolve) => {
-      const env = { ...process.env, CHASQUI_STATE: standalone.state };
-      const child = execFile(PROGRAM, words, { env }, (_, stdout, stderr) =>
-        resolve({ code: child.exitCode ?? -1, stdout, stderr }),
-      );
-      child.stdin?.end();
-    });
+  const chasqui = (...words: readonly string[]): Promise<Ended> => chasquiOn(standalone.state)(words);
 
   /** Sends a message as `chasqui send` does; its queue id. */
   async function send(to: string | readonly string[], from = 'app@example.test'): Promise<string> {

@@ -1,6 +1,6 @@
 /** The verbs against a standalone that runs: what an operator at a terminal does all day. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { Resolver } from 'node:dns/promises';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,10 +8,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { at, Destination } from '../harness/destination.ts';
+import { CHASQUI, chasquiOn } from '../harness/program.ts';
 import { dkimpyVerdicts, needsPython, pyspfResult } from '../harness/python.ts';
 import { freePorts } from '../harness/standalone.ts';
 
-const PROGRAM = join(import.meta.dirname, '../../bin/chasqui');
 const needsUnbound = {
   skip: !process.env.CI && spawnSync('unbound', ['-h']).error ? 'unbound is not installed' : needsPython.skip,
 };
@@ -48,32 +48,19 @@ spec:
   senders: ["*@example.test"]
 `;
 
-interface Ended {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 describe('with a standalone that runs', () => {
   const place = mkdtempSync(join(tmpdir(), 'verbs-'));
   const state = join(place, 'state');
   let destination: Destination;
   let standalone: ChildProcess;
 
-  const chasqui = (words: readonly string[], input = ''): Promise<Ended> =>
-    new Promise((resolve) => {
-      const env = { ...process.env, CHASQUI_STATE: state };
-      const child = execFile(PROGRAM, words, { env }, (_, stdout, stderr) =>
-        resolve({ code: child.exitCode ?? -1, stdout, stderr }),
-      );
-      child.stdin?.end(input);
-    });
+  const chasqui = chasquiOn(state);
 
   before(async () => {
     destination = await Destination.start();
     const [submissions = 0, monitoring = 0] = await freePorts(2);
     writeFileSync(join(place, 'all.yaml'), manifests(submissions, monitoring, destination.port));
-    standalone = spawn(PROGRAM, ['standalone', '-f', place, '--state', state, '--listen-address', '127.0.0.1'], {
+    standalone = spawn(CHASQUI, ['standalone', '-f', place, '--state', state, '--listen-address', '127.0.0.1'], {
       stdio: 'ignore',
     });
   });

@@ -13,9 +13,8 @@ import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createTransport } from 'nodemailer';
+import { CHASQUI } from './program.ts';
 import { freePorts, type LogLine, Standalone } from './standalone.ts';
-
-const CHASQUI = join(import.meta.dirname, '../../bin/chasqui');
 
 export interface RelayWish {
   /** As in SmtpRelay. */

@@ -23,8 +23,8 @@ const run = promisify(execFile);
 
 const WAIT_MS = 60_000;
 const LOOK_MS = 50;
-/** Owner of the mailboxes; nobody on Debian. */
-const MAILBOX_OWNER = 65_534;
+/** nobody on Debian: owner of the mailboxes. */
+export const NOBODY = 65_534;
 
 const isInstalled = (program: string): boolean => {
   try {
@@ -80,8 +80,8 @@ relayhost = [127.0.0.1]:${smarthost}
 virtual_mailbox_domains = ${domain}
 virtual_mailbox_base = ${root}/mail
 virtual_mailbox_maps = inline:{ ${mailboxes.map((name) => `{${name}@${domain} = ${name}/}`).join(' ')} }
-virtual_uid_maps = static:${MAILBOX_OWNER}
-virtual_gid_maps = static:${MAILBOX_OWNER}
+virtual_uid_maps = static:${NOBODY}
+virtual_gid_maps = static:${NOBODY}
 minimal_backoff_time = 1s
 queue_run_delay = 1s
 biff = no
@@ -123,7 +123,7 @@ export class Postfix implements AsyncDisposable {
     for (const folder of ['etc', 'queue', 'data', 'mail']) await mkdir(join(root, folder));
     const { stdout } = await run('id', ['-u', 'postfix']);
     await chown(join(root, 'data'), Number(stdout), 0);
-    await chown(join(root, 'mail'), MAILBOX_OWNER, MAILBOX_OWNER);
+    await chown(join(root, 'mail'), NOBODY, NOBODY);
     await writeFile(join(root, 'etc/main.cf'), mainCf(root, wish));
     await writeFile(join(root, 'etc/master.cf'), masterCf(wish.port));
     await postfix.run();
@@ -171,7 +171,8 @@ export class Postfix implements AsyncDisposable {
   }
 }
 
-async function isOpen(port: number): Promise<boolean> {
+/** Whether somebody listens at the port of loopback. */
+export async function isOpen(port: number): Promise<boolean> {
   const socket = connect(port, '127.0.0.1');
   const open = await once(socket, 'connect').then(
     () => true,

@@ -29,9 +29,9 @@ import { type CertificateDocument, INDEX, type IndexDocument, SETTINGS } from '.
 import { SELF_SIGNED } from './certificate.ts';
 import { firstKeys } from './dkim-keys.ts';
 import * as manifests from './manifests.ts';
+import { CHASQUI } from './program.ts';
 import { freePorts } from './standalone.ts';
 
-const CHASQUI = join(import.meta.dirname, '../../bin/chasqui');
 /** Where a client connects from to be a sender of its own. */
 export const OTHER_SENDER = '127.0.0.99';
 /** Longer than anything that a test waits for takes on a busy machine. */

@@ -16,8 +16,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
+import { CHASQUI } from './program.ts';
 
-const CHASQUI = join(import.meta.dirname, '../../bin/chasqui');
 const DEADLINE_MS = 30_000;
 const LOOK_MS = 50;
 

@@ -3,7 +3,6 @@
  * this is what shows a sync that is missing.
  */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,9 +10,9 @@ import { type TestContext, test } from 'node:test';
 import { Destination } from '../harness/destination.ts';
 import { RelayProcess } from '../harness/relay-process.ts';
 import { SmtpClient } from '../harness/smtp-client.ts';
+import { needsStrace } from '../harness/strace.ts';
 import { type Answered, judgeLoad, judgeTrace, type Verdict } from './trace.ts';
 
-const needsStrace = { skip: !process.env.CI && spawnSync('strace', ['-V']).error ? 'strace is not installed' : false };
 const SMALL = 4_096;
 /** Over the 256 KiB that fit a row. */
 const LARGE = 300_000;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,13 +8,13 @@ import { buffer, text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { openSpool } from '../../relay/spool/open.ts';
+import { needsStrace } from '../harness/strace.ts';
 import { contentOf, FATAL } from './spool-driver.ts';
 import { judgeTrace } from './trace.ts';
 
 const DRIVER = fileURLToPath(new URL('./spool-driver.ts', import.meta.url));
 const isReply = (reply: string) => reply.startsWith('250 ');
 const DIALOGUE = { isReply };
-const needsStrace = { skip: !process.env.CI && spawnSync('strace', ['-V']).error ? 'strace is not installed' : false };
 const SMALL = 4096;
 const LARGE = 700_000;
 

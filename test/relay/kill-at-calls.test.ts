@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
+import { needsStrace } from '../harness/strace.ts';
 import { CALLS, killedAtCall } from './kill-at-calls.ts';
 
-const needsStrace = { skip: !process.env.CI && spawnSync('strace', ['-V']).error ? 'strace is not installed' : false };
 /** All of them take too long here: make soak has them. */
 const SOME = 3;
 

@@ -3,19 +3,17 @@ import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, chown, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { needsSmtpSource } from '../harness/postfix.ts';
+import { isOpen, NOBODY, needsSmtpSource } from '../harness/postfix.ts';
 import { RelayProcess } from '../harness/relay-process.ts';
 import { freePorts } from '../harness/standalone.ts';
 
 const run = promisify(execFile);
-/** nobody on Debian: as root, smtp-sink wants another user to run as. */
-const NOBODY = 65_534;
+/** As root, smtp-sink wants another user to run as. */
 const isRoot = process.getuid?.() === 0;
 
 /** smtp-sink, with each message in a file of its own. */
@@ -55,16 +53,6 @@ class Sink implements AsyncDisposable {
     if (this.#child.exitCode === null && this.#child.kill('SIGTERM')) await exited;
     await rm(this.#folder, { recursive: true, force: true });
   }
-}
-
-async function isOpen(port: number): Promise<boolean> {
-  const socket = connect(port, '127.0.0.1');
-  const open = await once(socket, 'connect').then(
-    () => true,
-    () => false,
-  );
-  socket.destroy();
-  return open;
 }
 
 const LOADS = [

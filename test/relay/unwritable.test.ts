@@ -1,14 +1,13 @@
 /** A disk that does not take what is written: no mail is taken, everybody who looks is told why, and it goes on by itself. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Destination } from '../harness/destination.ts';
 import { page, samplesOf } from '../harness/monitoring.ts';
 import { RelayProcess } from '../harness/relay-process.ts';
 import { SmtpClient } from '../harness/smtp-client.ts';
+import { needsStrace } from '../harness/strace.ts';
 
-const needsStrace = { skip: !process.env.CI && spawnSync('strace', ['-V']).error ? 'strace is not installed' : false };
 const WAIT_MS = 60_000;
 /** By then the relay has started and taken some mail. The writes that fail: one of mail, then one a second. */
 const FROM = 120;

@@ -24,9 +24,9 @@ export async function copyUntil(folder: string, messages: number, population: Po
     },
   });
   // Nothing is lost where it breaks off: the folder is removed then.
-  db.exec('PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -1000000');
+  db.exec('PRAGMA synchronous = OFF; PRAGMA cache_size = -1000000');
   new Copies(db, population).make(messages);
-  db.exec('PRAGMA synchronous = FULL; PRAGMA journal_mode = WAL');
+  db.exec('PRAGMA synchronous = FULL');
   db.close();
 }
 
