@@ -1,26 +1,18 @@
 /**
- * What is tried when. Each destination has its own queue and its own share of connections, so one that is slow holds up
- * nobody else; within a destination senders take turns, so one that sends much does not hold up the others.
- *
- * New mail goes from memory, within bounds. What is beyond them, and all that was deferred, waits in the spool and is
- * taken from there when it is due and there is room. Between due times nothing is asked: a timer stands at the earliest.
+ * What is tried when, of what is in memory. Each destination has its own queue and its own share of connections, so one
+ * that is slow holds up nobody else; within a destination senders take turns, so one that sends much does not hold up the
+ * others. New mail goes from memory, within bounds; what waits in the spool is taken from there by the lookout.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Observer } from '../observe/events.ts';
 import type { Movable } from '../spool/move.ts';
-import {
-  type Accepted,
-  type DueDestination,
-  type QueuedDelivery,
-  type Selection,
-  type Spool,
-  SpoolUnavailable,
-} from '../spool/spool.ts';
+import { type Accepted, type QueuedDelivery, type Selection, type Spool, SpoolUnavailable } from '../spool/spool.ts';
 import type { Ended } from './delivery.ts';
 import type { DestinationLimit, Lease, Waiter } from './destination-limit.ts';
 import { DestinationQueue, senderOf } from './destination-queue.ts';
 import { bytesOf, type Held, InHand, type MakeMessage } from './in-hand.ts';
 import { NoRoom } from './leases.ts';
+import { LOOK_AGAIN_MS, Lookout } from './lookout.ts';
 import { Overflows } from './overflow.ts';
 import { Turns } from './turns.ts';
 
@@ -71,19 +63,11 @@ export interface SchedulerContext {
   readonly deliver: (held: Held, lease?: Lease) => Promise<Ended>;
 }
 
-/** Destinations asked of the spool at once, and looked at side by side. */
-const PAGE = 200;
-const SIDE_BY_SIDE = 16;
 /**
  * Attempts begun in one turn of the event loop. Where the CPU is what holds delivery, all that is under way shares it: a
  * thousand at once would each take as long as all of them, and so would the one message of another sender.
  */
 const BEGUN_AT_ONCE = 8;
-const FIRST: DueDestination = { destination: '', dueMs: Number.MIN_SAFE_INTEGER };
-/** After a failure to read the spool. */
-const LOOK_AGAIN_MS = 2_000;
-const MAX_TIMER_MS = 3_600_000;
-
 export class Scheduler {
   readonly #context: SchedulerContext;
   readonly #limits: SchedulerLimits;
@@ -108,21 +92,25 @@ export class Scheduler {
   readonly #waiters = new WeakMap<DestinationQueue<Held>, Waiter>();
   #stopped = false;
   readonly #overflows: Overflows;
-  readonly #filling = new Set<string>();
-  /** Where the sweep ended for want of room; it goes on from there, so that all destinations have their turn. */
-  #halted: DueDestination | undefined;
-  #sweep: Promise<void> | undefined;
-  #sweepAgain = false;
+  readonly #lookout: Lookout;
   /** Something may have been left undone because delivery was suspended. */
   #asleep = false;
-  #timer: NodeJS.Timeout | undefined;
-  #timerMs = Number.POSITIVE_INFINITY;
 
   constructor(context: SchedulerContext, limits: SchedulerLimits = SCHEDULER_LIMITS) {
     this.#context = context;
     this.#limits = limits;
     this.#inHand = new InHand(context.message);
     this.#overflows = new Overflows(limits.perDestination);
+    this.#lookout = new Lookout({ ...context, suspended: () => this.#isSuspended() }, limits, this.#overflows, {
+      taken: () => this.#inHand.taken,
+      has: (destination) => this.#queues.has(destination),
+      waiting: (destination) => this.#queues.get(destination)?.waiting ?? 0,
+      take: (delivery) => {
+        if (this.#inHand.has(delivery.id) || this.#reserved.has(delivery.id)) return;
+        this.#enqueue(this.#inHand.hold(delivery));
+      },
+      begin: () => this.#pump(),
+    });
   }
 
   /** Takes new mail: into memory where there is room, else it is left to the spool. All deliveries of a message alike. */
@@ -154,10 +142,12 @@ export class Scheduler {
 
   /** Looks into the spool for what is due now. Resolves when it has looked; never rejects. */
   async sweep(): Promise<void> {
-    if (this.#stopped) return;
-    this.#sweepAgain = true;
-    this.#sweep ??= this.#sweepWhileAsked();
-    await this.#sweep;
+    await this.#lookout.sweep();
+  }
+
+  /** Looks into the spool then. */
+  wakeAt(dueMs: number): void {
+    this.#lookout.wakeAt(dueMs);
   }
 
   /**
@@ -199,7 +189,7 @@ export class Scheduler {
   #giveBack(deliveries: readonly number[]): void {
     this.#context.spool.giveBack(deliveries).then(
       () => this.sweep(),
-      (error: unknown) => this.#unreadable(error),
+      (error: unknown) => this.#lookout.unreadable(error),
     );
   }
 
@@ -241,97 +231,13 @@ export class Scheduler {
   /** Starts nothing more; resolves when all that runs has ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    clearTimeout(this.#timer);
-    await Promise.all([...this.#running.keys(), this.#sweep]);
-  }
-
-  async #sweepWhileAsked(): Promise<void> {
-    try {
-      while (this.#sweepAgain && !this.#stopped) {
-        this.#sweepAgain = false;
-        await this.#context.followClock();
-        await this.#sweepOnce(this.#context.now());
-      }
-    } catch (error) {
-      this.#unreadable(error);
-    } finally {
-      this.#sweep = undefined;
-    }
+    await Promise.all([...this.#running.keys(), this.#lookout.stop()]);
   }
 
   #isSuspended(): boolean {
     const suspended = this.#context.suspended();
     if (suspended) this.#asleep = true;
     return suspended;
-  }
-
-  async #sweepOnce(nowMs: number): Promise<void> {
-    if (this.#isSuspended()) return;
-    let after = this.#halted ?? FIRST;
-    // What it passed before it was halted is looked at once more when it gets to the end.
-    let again = after !== FIRST;
-    this.#halted = undefined;
-    for (;;) {
-      if (this.#inHand.taken >= 2 * this.#limits.taken) {
-        this.#halted = after;
-        return;
-      }
-      const { due, nextMs } = await this.#context.spool.destinations(nowMs, PAGE, after);
-      for (let from = 0; from < due.length; from += SIDE_BY_SIDE) {
-        const some = due.slice(from, from + SIDE_BY_SIDE);
-        await Promise.all(some.map(({ destination }) => this.#fill(destination, nowMs, some.length)));
-        if (this.#stopped) return;
-        after = some.at(-1) ?? after;
-        if (this.#inHand.taken >= 2 * this.#limits.taken) break;
-      }
-      if (due.length === PAGE || this.#inHand.taken >= 2 * this.#limits.taken) continue;
-      if (!again) return this.wakeAt(nextMs ?? Number.POSITIVE_INFINITY);
-      again = false;
-      after = FIRST;
-    }
-  }
-
-  /** Takes what is due of a destination, as much as there is room for. @param among so many that are filled at once */
-  async #fill(destination: string, nowMs: number, among = 1): Promise<void> {
-    if (this.#isLeftForLater(destination)) return;
-    const waiting = this.#queues.get(destination)?.waiting ?? 0;
-    const room = Math.floor((this.#limits.taken - this.#inHand.taken) / among);
-    const limit = Math.min(Math.max(0, this.#limits.destinationTaken - waiting), Math.max(waiting === 0 ? 1 : 0, room));
-    if (limit === 0 || waiting > this.#limits.perDestination || this.#filling.has(destination)) {
-      this.#overflows.add(destination);
-      return;
-    }
-    this.#filling.add(destination);
-    try {
-      const afterSender = this.#overflows.lastSenderOf(destination);
-      const wish = { nowMs, limit, afterSender };
-      const { deliveries, lastSender, more, nextMs } = await this.#context.spool.take(destination, wish);
-      this.#overflows.taken(destination, lastSender, more);
-      for (const delivery of deliveries) {
-        if (this.#inHand.has(delivery.id) || this.#reserved.has(delivery.id)) continue;
-        this.#enqueue(this.#inHand.hold(delivery));
-      }
-      if (nextMs !== undefined) this.wakeAt(nextMs);
-      // All that was taken is damaged.
-      if (more && !this.#queues.has(destination)) this.wakeAt(nowMs);
-    } finally {
-      this.#filling.delete(destination);
-    }
-    this.#pump();
-  }
-
-  /** However many destinations wait for the same servers, there is room in memory for the mail of others. */
-  #isLeftForLater(destination: string): boolean {
-    const limit = this.#context.limitOf(destination);
-    if (!limit || limit.waiting < this.#limits.destinationTaken) return false;
-    this.#overflows.add(destination);
-    if (!limit.leaveForLater(destination)) this.wakeAt(this.#context.now() + LOOK_AGAIN_MS);
-    return true;
-  }
-
-  #fillLater(limit: DestinationLimit | undefined): void {
-    if (!limit || limit.waiting > this.#limits.perDestination) return;
-    for (const destination of limit.takeLater(SIDE_BY_SIDE)) void this.#refill(destination, SIDE_BY_SIDE);
   }
 
   #enqueue(held: Held): void {
@@ -456,11 +362,7 @@ export class Scheduler {
       if (ended.dueMs !== undefined) this.wakeAt(ended.dueMs);
     }
     if (this.#stopped) return;
-    this.#fillLater(queue.limit);
-    if (this.#overflows.has(queue.destination)) {
-      if (queue.waiting <= this.#limits.perDestination) void this.#refill(queue.destination);
-    }
-    if (this.#halted && this.#inHand.taken <= 2 * this.#limits.taken - PAGE) void this.sweep();
+    this.#lookout.attemptEnded(queue);
   }
 
   /** It waits as before; but what was taken out of hand meanwhile goes, as if it had been found waiting. */
@@ -477,20 +379,6 @@ export class Scheduler {
     }
     this.#makeReady(queue);
     if (queue.waiting === 0 && queue.active === 0) this.#queues.delete(queue.destination);
-  }
-
-  async #refill(destination: string, among = 1): Promise<void> {
-    if (this.#isSuspended()) return;
-    try {
-      await this.#fill(destination, this.#context.now(), among);
-    } catch (error) {
-      this.#unreadable(error);
-    }
-  }
-
-  #unreadable(error: unknown): void {
-    this.#context.observer.log('error', 'Queue could not be read; trying again', { error: String(error) });
-    this.wakeAt(this.#context.now() + LOOK_AGAIN_MS);
   }
 
   #park(deliveries: readonly QueuedDelivery[]): void {
@@ -531,19 +419,5 @@ export class Scheduler {
     const waiting = Math.max(queue?.waiting ?? 0, this.#context.limitOf(destination)?.waiting ?? 0);
     if (waiting >= this.#limits.destinationDeliveries) return false;
     return this.#overflows.letsPass(destination, !queue?.hasFrom(senderOf(envelope)));
-  }
-
-  /** Looks into the spool then. */
-  wakeAt(dueMs: number): void {
-    if (this.#stopped || dueMs >= this.#timerMs) return;
-    clearTimeout(this.#timer);
-    this.#timerMs = dueMs;
-    this.#timer = setTimeout(
-      () => {
-        this.#timerMs = Number.POSITIVE_INFINITY;
-        void this.sweep();
-      },
-      Math.min(Math.max(0, dueMs - this.#context.now()), MAX_TIMER_MS),
-    );
   }
 }
