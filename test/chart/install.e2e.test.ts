@@ -54,7 +54,9 @@ describe('docs/install.md', () => {
     assert.ok(block, `no block has ${command}`);
     ran.add(block);
     const path = `${join(folder, 'bin')}:${process.env.PATH}`;
-    const env = { ...process.env, PATH: path, HOME: folder, KUBECONFIG: cluster.kubectl.kubeconfig };
+    // A person has no make around the shell, which would have this one talk of folders.
+    const { MAKELEVEL: _level, MAKEFLAGS: _flags, MFLAGS: _more, ...own } = process.env;
+    const env = { ...own, PATH: path, HOME: folder, KUBECONFIG: cluster.kubectl.kubeconfig };
     const { stdout } = await promisify(execFile)('sh', ['-euc', block], { cwd: ROOT, env });
     return stdout;
   }
