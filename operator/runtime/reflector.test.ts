@@ -149,6 +149,15 @@ describe('a reflector', () => {
     assert.deepEqual([names(), failures.length, changes], [['a@1'], 5, ['a is at 1']]);
   });
 
+  it('lists nothing anew for watches that break again and again, but tell something in between', async (t) => {
+    const { source, reflector } = scene(t);
+    source.lists.push(page(5, []));
+    for (let version = 6; version < 12; version++) source.watches.push([bookmark(version), new Error('reset')]);
+    await reflector.start();
+    await until('it watches again', () => source.asked.at(-1) === 'watch from 11');
+    assert.equal(source.asked.filter((asked) => asked === 'list').length, 1);
+  });
+
   it('starts over when the pages of a list are too old to go on with', async (t) => {
     const { source, reflector, names } = scene(t);
     source.lists.push(page(5, [note('a', 1)], 'x'), new TooOld('expired'), page(9, [note('b', 8)]));

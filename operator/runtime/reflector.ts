@@ -55,6 +55,8 @@ const PAGE = 500;
 const FAILURES_TO_RELIST = 3;
 /** A watch that ends sooner than this and told nothing has failed (ms). */
 const SHORTEST_WATCH_MS = 1_000;
+/** A watch that breaks after this, or after it told something, has worked (ms). */
+const LONG_WATCH_MS = 10_000;
 /** Objects that went lately, which the late answer to a write must not bring back. */
 const GONE_KEPT = 1_000;
 
@@ -84,6 +86,8 @@ export class Reflector<Of extends Item> {
   /** Of the last list, or what was told since. */
   #latest: string | undefined;
   #relistAtMs = 0;
+  /** In a row. */
+  #failures = 0;
   #running: Promise<void> | undefined;
 
   constructor(options: ReflectorOptions<Of>) {
@@ -129,17 +133,17 @@ export class Reflector<Of extends Item> {
 
   async #run(): Promise<void> {
     const { source, failed } = this.#options;
-    for (let failures = 0; !this.#stop.signal.aborted; ) {
+    while (!this.#stop.signal.aborted) {
       try {
         if (this.#version === undefined || performance.now() >= this.#relistAtMs) await this.#relist();
         if (this.#stop.signal.aborted) return;
         await this.#watch();
-        failures = 0;
+        this.#failures = 0;
       } catch (error) {
         if (this.#stop.signal.aborted) return;
-        if (source.tooOld(error) || (failures + 1) % FAILURES_TO_RELIST === 0) this.#version = undefined;
-        const retryMs = waitMs(failures, error, this.#times.backoff);
-        failures += 1;
+        if (source.tooOld(error) || (this.#failures + 1) % FAILURES_TO_RELIST === 0) this.#version = undefined;
+        const retryMs = waitMs(this.#failures, error, this.#times.backoff);
+        this.#failures += 1;
         failed(error, retryMs);
         await sleep(retryMs, undefined, { signal: this.#stop.signal }).catch(() => undefined);
       }
@@ -206,6 +210,7 @@ export class Reflector<Of extends Item> {
         this.#take(event);
       }
     } catch (error) {
+      if (told || performance.now() - beganMs >= LONG_WATCH_MS) this.#failures = 0;
       if (!silent) throw error;
     } finally {
       clearTimeout(silence);
