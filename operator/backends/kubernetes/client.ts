@@ -5,6 +5,7 @@
  */
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Dispatcher } from 'undici';
 import type { ObjectKey } from '../../../crds/resource.ts';
 import { NotLeader } from '../../runtime/lease.ts';
@@ -25,11 +26,14 @@ import {
   type WatchOptions,
   type WriteOptions,
 } from './api.ts';
-import { ApiError, apiError, NotFound, Unavailable } from './api-error.ts';
+import { ApiError, apiError, NotFound, Throttled, Unavailable } from './api-error.ts';
 import type { Connection } from './connection.ts';
 
 /** How long a list may take: a page of a large one, from a slow API server (ms). */
 const READ_TIMEOUT_MS = 30_000;
+/** How often, and after how long at most (ms), a request is sent again to an API server that says "later". */
+const TRIES = 5;
+const PATIENCE_MS = 5_000;
 
 export interface ClientOptions {
   readonly connection: Connection;
@@ -52,6 +56,12 @@ interface Asked {
 }
 
 type Response = Dispatcher.ResponseData;
+
+/** How a request is sent, and when it is given up: each time that it is sent, or all in all. */
+type Way = { readonly dispatcher: Dispatcher } & (
+  | { readonly timeoutMs: number; readonly signal?: undefined }
+  | { readonly signal: AbortSignal; readonly timeoutMs?: undefined }
+);
 
 export class Client implements KubernetesApi {
   readonly #options: ClientOptions;
@@ -138,16 +148,28 @@ export class Client implements KubernetesApi {
 
   async #ask(asked: Asked): Promise<unknown> {
     const { connection, writeTimeoutMs } = this.#options;
-    const signal = AbortSignal.timeout(asked.method === 'GET' ? READ_TIMEOUT_MS : writeTimeoutMs);
-    const response = await this.#send(asked, { dispatcher: connection.requests, signal });
+    const timeoutMs = asked.method === 'GET' ? READ_TIMEOUT_MS : writeTimeoutMs;
+    const response = await this.#send(asked, { dispatcher: connection.requests, timeoutMs });
     return parsed(nameOf(asked), await bodyOf(response, nameOf(asked)));
   }
 
-  /** @throws {ApiError} unless the answer is good */
-  async #send(
-    asked: Asked,
-    { dispatcher, signal }: { readonly dispatcher: Dispatcher; readonly signal: AbortSignal },
-  ): Promise<Response> {
+  /**
+   * Asks again, as it is told to, when the API server has too much to do: nothing was done then.
+   * @throws {ApiError} unless the answer is good
+   */
+  async #send(asked: Asked, way: Way): Promise<Response> {
+    for (let refused = 0; ; refused++) {
+      try {
+        return await this.#sendOnce(asked, way);
+      } catch (error) {
+        const patient = error instanceof Throttled && refused < TRIES && error.retryAfterMs <= PATIENCE_MS;
+        if (!patient || way.signal?.aborted) throw error;
+        await sleep(error.retryAfterMs, undefined, way.signal && { signal: way.signal }).catch(() => undefined);
+      }
+    }
+  }
+
+  async #sendOnce(asked: Asked, { dispatcher, signal, timeoutMs }: Way): Promise<Response> {
     const beganMs = performance.now();
     let code = '<error>';
     try {
@@ -158,7 +180,7 @@ export class Client implements KubernetesApi {
         method: asked.method,
         headers: { ...(await this.#headers()), ...this.#contentOf(asked) },
         ...(asked.body !== undefined && { body: this.#guarded(JSON.stringify(asked.body)) }),
-        signal,
+        signal: signal ?? AbortSignal.timeout(timeoutMs ?? READ_TIMEOUT_MS),
         headersTimeout: READ_TIMEOUT_MS,
         // The signal says when it is enough.
         bodyTimeout: 0,
