@@ -201,6 +201,10 @@ describe('the operator under the roles of the chart', needsOwnApiServer, () => {
       await api.kubectl.apply(user('app', senders));
       await condition('smtpuser/app', senders === '*@example.test' ? 'Accepted' : 'Accepted=False', 'team-a');
     }
+    await api.kubectl.eventually(
+      ['get', 'events.events.k8s.io', '--namespace=team-a', '--output=jsonpath={.items[*].series.count}'],
+      /[0-9]/,
+    );
     await api.kubectl.apply(relay(2, '2Gi'));
     await api.kubectl.eventually(
       ['get', 'pvc', 'spool-outbound-0', '--namespace=mail', '--output=jsonpath={.spec.resources.requests.storage}'],

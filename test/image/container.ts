@@ -4,7 +4,7 @@
  * network of this machine, so that tests reach it at 127.0.0.1. Needs root, for runc.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -15,6 +15,15 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 /** Longer than anything that a test waits for takes on a busy machine. */
 const WAIT_MS = 60_000;
+
+const missing = ['buildah', 'runc'].filter((name) => spawnSync(name, ['--version']).error);
+/** Options of a test that builds an image and runs it. */
+export const needsContainers = {
+  skip:
+    !process.env.CI && (missing.length > 0 || process.getuid?.() !== 0)
+      ? `needs root, buildah and runc; missing: ${missing.join(', ') || 'root'}`
+      : false,
+};
 
 /** What an image says of the process to be started (OCI image specification, config). */
 interface ImageConfig {
