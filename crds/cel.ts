@@ -142,8 +142,8 @@ export const CEL_RULES: Readonly<Record<KindName, CelRules>> = {
     certificateHasOneSource: [
       {
         at: 'tls.certificate',
-        rule: 'has(self.ownCA) != has(self.secretRef)',
-        says: text('must name one source: ownCA or secretRef'),
+        rule: '[has(self.ownCA), has(self.secretRef), has(self.issuerRef)].exists_one(given, given)',
+        says: text('must name one source: ownCA, secretRef or issuerRef'),
       },
     ],
     relaySelectsNamespaces: [

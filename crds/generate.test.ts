@@ -103,6 +103,8 @@ for (const definition of KINDS) {
           return !required &&
             fields.length > 0 &&
             isObject(property) &&
+            // What must be said of it cannot be filled in.
+            !(Array.isArray(property.required) && property.required.length > 0) &&
             property.default === undefined &&
             hasDefaults(property)
             ? [`${path}.${name}`]

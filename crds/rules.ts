@@ -132,7 +132,11 @@ const destinationsSayALimit: Rule<RelaySpec> = ({ delivery }) =>
   );
 
 const certificateHasOneSource: Rule<RelaySpec> = ({ tls }) =>
-  when(Object.keys(tls.certificate).length !== 1, '.tls.certificate', 'must name one source: ownCA or secretRef');
+  when(
+    Object.keys(tls.certificate).length !== 1,
+    '.tls.certificate',
+    'must name one source: ownCA, secretRef or issuerRef',
+  );
 
 const relaySelectsNamespaces: Rule<RelaySpec> = ({ allowedNamespaces }) =>
   selectsWhenAsked('.allowedNamespaces', allowedNamespaces);

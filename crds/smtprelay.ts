@@ -138,6 +138,21 @@ const tls = common.section('TLS towards clients.', {
       ownCA: Type.Optional(
         Type.Object({}, { description: 'A private CA that the operator makes, and renews certificates under.' }),
       ),
+      issuerRef: Type.Optional(
+        Type.Object(
+          {
+            name: common.secretName('Name of the issuer.'),
+            kind: Type.String({ description: 'Its kind.', minLength: 1, maxLength: 63, default: 'Issuer' }),
+            group: Type.String({
+              description: 'Its API group.',
+              minLength: 1,
+              maxLength: 253,
+              default: 'cert-manager.io',
+            }),
+          },
+          { description: 'A certificate for hostname that cert-manager is asked for, in a cluster that has it.' },
+        ),
+      ),
       secretRef: Type.Optional(
         Type.Object(
           { name: common.secretName('Name of a Secret with tls.crt, leaf first, and tls.key, in this namespace.') },

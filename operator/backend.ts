@@ -93,6 +93,18 @@ export interface GroupListener {
 export type RelayWorkload = Pick<SmtpRelaySpec, 'services' | 'image' | 'podTemplate' | 'networkPolicy'> &
   Pick<SmtpRelaySpec['queue'], 'storage'>;
 
+/** A certificate that another is asked for, where there is one who issues them. */
+export interface CertificateRequest {
+  /** Secret of the relay's namespace that it is put in; read as a reference. */
+  readonly secretName: string;
+  /** Host names that it is to be for. */
+  readonly names: readonly string[];
+  readonly issuer: { readonly name: string; readonly kind: string; readonly group: string };
+}
+
+/** What a user, or who issues certificates, puts on a Secret that the operator may read. */
+export const REFERENCE_LABEL = 'chasqui.dev/reference';
+
 /** One relay, neutral: what should run, and the config folder it runs by. */
 export interface RelayGroup {
   readonly namespace: string;
@@ -102,6 +114,7 @@ export interface RelayGroup {
   readonly listeners: readonly GroupListener[];
   readonly monitoringPort: number;
   readonly drainTimeoutMs: number;
+  readonly certificateRequest?: CertificateRequest;
   /** Where and how replicas run, for a backend that decides that. */
   readonly workload: RelayWorkload;
   /** File name to content of the config folder, `index.json` included. */
@@ -182,6 +195,8 @@ export interface Backend {
   readonly secrets: Secrets;
   readonly relays: Relays;
   readonly events: Events;
+  /** Whether certificates can be asked for. */
+  readonly issuesCertificates: boolean;
   readonly namespaces: Namespaces;
   /** Host name and port at which a user of the relay submits; differs between a cluster and one machine. */
   readonly submissionHost: (relay: ObjectKey) => string;

@@ -15,6 +15,7 @@ export const ACCEPTED: readonly AcceptedCase[] = [
     }),
   ],
   ['a user of a relay elsewhere', user({ relayRef: { namespace: 'mail', name: 'outbound' } })],
+  ['a certificate of cert-manager', relay({ tls: { certificate: { issuerRef: { name: 'public' } } } })],
   ['a certificate of its own', relay({ tls: { certificate: { secretRef: { name: 'mine' } } } })],
   ['metadata that Kubernetes adds', relay({}, { name: 'r', uid: 'x', managedFields: [], finalizers: ['a/b'] })],
   ['a status, which is not read', { ...relay(), status: { replicas: 7 } }],

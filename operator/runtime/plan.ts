@@ -35,7 +35,8 @@ export interface Plan<Kind extends KindName> {
 export type Clock = () => number;
 
 /** What controllers may look at: nothing here writes. */
-export interface World extends Pick<Backend, 'objects' | 'submissionHost' | 'serviceNames' | 'bindPort'> {
+export interface World
+  extends Pick<Backend, 'objects' | 'issuesCertificates' | 'submissionHost' | 'serviceNames' | 'bindPort'> {
   readonly secrets: Pick<Secrets, 'get' | 'ownedBy' | 'reference'>;
   readonly namespaces: Pick<Namespaces, 'labels'>;
   readonly relays: Pick<Relays, 'observe' | 'applied' | 'isEmpty' | 'peers' | 'selector'>;

@@ -93,6 +93,7 @@ export async function runControllers(
       groups: (relay) => groups.of(relay),
       dns,
       namespaces: backend.namespaces,
+      issuesCertificates: backend.issuesCertificates,
       submissionHost: (relay) => backend.submissionHost(relay),
       serviceNames: (relay) => backend.serviceNames(relay),
       bindPort: (port) => backend.bindPort(port),

@@ -7,9 +7,23 @@ import type { X509Certificate } from 'node:crypto';
 import Schema from 'typebox/schema';
 import type { SmtpRelay } from '../../crds/smtprelay.ts';
 import { CERTIFICATES, CertificatesDocument, NamedCertificateDocument } from '../../relay/config/documents.ts';
-import type { Reference } from '../backend.ts';
+import type { CertificateRequest, Reference } from '../backend.ts';
 import { type Judgement, timestamp } from '../runtime/conditions.ts';
 import { readPair, validityOf } from './renewal.ts';
+
+/** Secret that an issuer puts the certificate of a relay in. */
+const issuedSecretName = (relay: string): string => `${relay}-issued`;
+
+/** Where the certificate is that spec.tls.certificate asks for, if that is another's. */
+export function configuredSecret({ metadata, spec }: SmtpRelay): string | undefined {
+  const { secretRef, issuerRef } = spec.tls.certificate;
+  return secretRef?.name ?? (issuerRef && issuedSecretName(metadata.name));
+}
+
+export function certificateRequest({ metadata, spec }: SmtpRelay): CertificateRequest | undefined {
+  const issuer = spec.tls.certificate.issuerRef;
+  return issuer && { secretName: issuedSecretName(metadata.name), names: [spec.hostname.toLowerCase()], issuer };
+}
 
 export interface ConfiguredCertificate {
   /** What to serve for the hostname; nothing: the certificate of the private CA is for it too. */
@@ -28,10 +42,10 @@ interface Input {
 }
 
 export function configuredCertificate({ relay, reference, applied }: Input, nowMs: number): ConfiguredCertificate {
-  const { hostname, tls } = relay.spec;
-  if (!tls.certificate.secretRef || !reference) return {};
-  const name = hostname.toLowerCase();
-  const judged = judge(tls.certificate.secretRef.name, reference, name, nowMs);
+  const secret = configuredSecret(relay);
+  if (secret === undefined || !reference) return {};
+  const name = relay.spec.hostname.toLowerCase();
+  const judged = judge(secret, reference, name, nowMs);
   if ('certificate' in judged) {
     const { certificate, chain, key } = judged;
     return { serve: { names: [name], chain, key }, notAfterMs: validityOf(certificate).notAfterMs };

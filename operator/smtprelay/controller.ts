@@ -19,7 +19,7 @@ import { userDocument } from '../smtpuser/user-document.ts';
 import { readVerifiers } from '../smtpuser/verifier.ts';
 import { caCertificateOf, caSecretName, certificateSecretName, planCertificates } from './certificates.ts';
 import { draining, queueHealthy, relayReady, replicaStatus } from './conditions.ts';
-import { type ConfiguredCertificate, configuredCertificate } from './configured-certificate.ts';
+import { type ConfiguredCertificate, configuredCertificate, configuredSecret } from './configured-certificate.ts';
 import { departedDomains, departedIn } from './departed.ts';
 import { judgeRelay } from './policies.ts';
 import { relayProgrammed } from './programmed.ts';
@@ -71,7 +71,7 @@ export const smtpRelayController: Controller<'SmtpRelay', ObservedRelay> = {
       users: await observeUsers(key, world),
       ca: await secrets.get(key.namespace, caSecretName(key.name)),
       certificate: await secrets.get(key.namespace, certificateSecretName(key.name)),
-      configured: await observeConfigured(relay, secrets),
+      configured: await observeConfigured(relay, world),
       serviceNames: serviceNames(key),
       replicas: relays.observe(key),
       applied,
@@ -101,13 +101,21 @@ export const smtpRelayController: Controller<'SmtpRelay', ObservedRelay> = {
   },
 };
 
-const observeConfigured = async (
-  { metadata, spec }: SmtpRelay,
-  secrets: World['secrets'],
-): Promise<Reference | undefined> => {
-  const { secretRef } = spec.tls.certificate;
-  return secretRef && (await secrets.reference(metadata.namespace, secretRef.name));
-};
+async function observeConfigured(
+  relay: SmtpRelay,
+  { secrets, issuesCertificates }: Pick<World, 'secrets' | 'issuesCertificates'>,
+): Promise<Reference | undefined> {
+  const name = configuredSecret(relay);
+  if (name === undefined) return undefined;
+  const { issuerRef } = relay.spec.tls.certificate;
+  if (issuerRef && !issuesCertificates) {
+    return { problem: 'There is no cert-manager on one machine: name a Secret in spec.tls.certificate.secretRef.' };
+  }
+  const found = await secrets.reference(relay.metadata.namespace, name);
+  if (!(issuerRef && 'problem' in found)) return found;
+  const message = `cert-manager has not made Secret ${name} yet: see whether it is installed, and what Certificate ${relay.metadata.name} says.`;
+  return { problem: message };
+}
 
 const observeDomains = (key: ObjectKey, { objects, secrets }: World): Promise<ObservedRelay['domains']> =>
   Promise.all(

@@ -20,6 +20,7 @@ import {
 } from '../../relay/config/documents.ts';
 import type { RelayGroup, RelayWorkload } from '../backend.ts';
 import { canonicalJson } from './canonical-json.ts';
+import { certificateRequest } from './configured-certificate.ts';
 import { settingsDocument } from './settings.ts';
 
 export interface RelayGroupInput {
@@ -47,6 +48,7 @@ export function relayGroup({
   bindPort,
 }: RelayGroupInput): RelayGroup {
   const { metadata, spec } = relay;
+  const request = certificateRequest(relay);
   const certificates: CertificatesDocument = {
     default: certificate,
     ...(namedCertificates.length > 0 && { named: [...namedCertificates] }),
@@ -78,6 +80,7 @@ export function relayGroup({
     drainTimeoutMs: durationMs(spec.deletion.drainTimeout),
     workload: workloadOf(spec),
     documents,
+    ...(request && { certificateRequest: request }),
     configHash: hashOf(documents.get(INDEX) ?? ''),
   };
 }

@@ -162,6 +162,8 @@ export class MemoryBackend implements Backend {
     watch: (listener) => void this.#namespaceListeners.push(listener),
   };
 
+  issuesCertificates = true;
+
   readonly events: Backend['events'] = { emit: (event) => void this.emitted.push(event) };
 
   submissionHost(): string {

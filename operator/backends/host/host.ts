@@ -112,6 +112,7 @@ function assemble({ manifests, objects, secrets, relays, source, log, lock, stop
     events: new LoggedEvents(log, Date.now, (kind, key) => objects.fileOf(kind, key)),
     // On one machine a namespace is a name, and no more.
     namespaces: { labels: (name) => ({ [NAMESPACE_NAME]: name }), watch: () => undefined },
+    issuesCertificates: false,
     submissionHost: () => 'localhost',
     serviceNames: () => ['localhost', '127.0.0.1', '::1'],
     bindPort: (port) => port,

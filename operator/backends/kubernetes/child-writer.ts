@@ -8,9 +8,9 @@ import { adminSecret } from './children/admin-secret.ts';
 import type { ChildStep, Settled, WantedChild } from './children/children-plan.ts';
 import { drift } from './children/drift.ts';
 import { adminSecretName, relayOf } from './children/identity.ts';
-import { POD_MONITOR, SECRET } from './children/kinds.ts';
+import { OPTIONAL_KINDS, SECRET } from './children/kinds.ts';
 import type { Cluster } from './cluster.ts';
-import type { Monitor } from './monitors.ts';
+import type { OptionalChildren } from './optional.ts';
 
 type Hindrance = NonNullable<RelayReplica['problem']>;
 
@@ -36,7 +36,7 @@ export class ChildWriter {
    * @returns why it could not be, where the name is taken by another
    * @throws {ApiError}
    */
-  async take(step: ChildStep, monitor?: Monitor): Promise<Hindrance | undefined> {
+  async take(step: ChildStep, optional?: OptionalChildren): Promise<Hindrance | undefined> {
     const { api, log } = this.#cluster;
     const { kind, object } = step;
     const fields = { ...this.#key, kind: kind.kind, child: object.metadata.name };
@@ -45,12 +45,12 @@ export class ChildWriter {
         const taken = await this.#takenBy(kind, object);
         if (taken) return taken;
         log.debug({ ...fields, because: step.because }, 'child is made');
-        await this.#apply(step, monitor);
+        await this.#apply(step, optional);
         return undefined;
       }
       case 'apply':
         log.debug({ ...fields, because: step.because }, 'child is applied');
-        await this.#apply(step, monitor);
+        await this.#apply(step, optional);
         return undefined;
       case 'remake':
         log.info({ ...fields, because: step.because }, 'child is made anew, its pods run on');
@@ -59,6 +59,7 @@ export class ChildWriter {
       case 'delete':
         log.debug(fields, 'child is deleted');
         await this.delete(kind, step.object);
+        optional?.wrote(kind, undefined);
         return undefined;
     }
   }
@@ -92,10 +93,10 @@ export class ChildWriter {
     }
   }
 
-  async #apply({ kind, object, hash }: WantedChild, monitor: Monitor | undefined): Promise<void> {
+  async #apply({ kind, object, hash }: WantedChild, optional: OptionalChildren | undefined): Promise<void> {
     const { api, copies, log } = this.#cluster;
     const live = await api.apply(kind, object, { force: true });
-    if (kind === POD_MONITOR) monitor?.wrote(live);
+    if (OPTIONAL_KINDS.includes(kind)) optional?.wrote(kind, live);
     else copies.wrote(kind, live);
     const field = drift(object, live);
     const { uid } = live.metadata;

@@ -1,6 +1,6 @@
 /** The Kubernetes backend: what the operator needs of the world, made of objects of an API. */
 import type { ObjectKey } from '../../../crds/resource.ts';
-import type { Backend } from '../../backend.ts';
+import { type Backend, REFERENCE_LABEL } from '../../backend.ts';
 import type { KeptKey } from '../../metrics.ts';
 import type { ReflectorTimes } from '../../runtime/reflector.ts';
 import type { ApiKind, KubernetesApi, LiveObject } from './api.ts';
@@ -14,7 +14,7 @@ import { ApiNamespaces } from './namespaces.ts';
 import { ApiObjects } from './objects.ts';
 import { KubernetesRelays } from './relays.ts';
 import { replicaClient } from './replica-client.ts';
-import { ApiSecrets, REFERENCE_LABEL } from './secrets.ts';
+import { ApiSecrets } from './secrets.ts';
 import { Watched } from './watched.ts';
 
 export interface KubernetesOptions {
@@ -136,6 +136,9 @@ export class KubernetesBackend implements Backend {
     const pods = `*.${podsServiceName(name)}.${namespace}.svc`;
     return [name, `${name}.${namespace}`, service, `${service}.cluster.local`, pods];
   };
+
+  /** By cert-manager, where it is installed. */
+  readonly issuesCertificates = true;
 
   readonly bindPort = bindPort;
 

@@ -6,7 +6,7 @@ import { appliedDocuments } from './children/config-secrets.ts';
 import { ADMIN_PORT, podsServiceName, selectorLabels } from './children/identity.ts';
 import { SECRET } from './children/kinds.ts';
 import type { Cluster } from './cluster.ts';
-import { MonitorKind } from './monitors.ts';
+import { OptionalKinds } from './optional.ts';
 import { Workload } from './workload.ts';
 import { WorkloadRemoval } from './workload-removal.ts';
 
@@ -17,7 +17,7 @@ export class KubernetesRelays implements Relays {
   readonly #cluster: Cluster;
   readonly #workloads = new Map<string, Workload>();
   readonly #listeners: ((key: ObjectKey) => void)[] = [];
-  readonly #monitors = new MonitorKind();
+  readonly #optional = new OptionalKinds();
   readonly #queue: KeyedQueue;
 
   constructor(cluster: Cluster) {
@@ -25,7 +25,7 @@ export class KubernetesRelays implements Relays {
     this.#queue = new KeyedQueue({
       workers: WORKERS,
       work: async (id) => {
-        await this.#workloads.get(id)?.level(this.#monitors);
+        await this.#workloads.get(id)?.level(this.#optional);
         return undefined;
       },
       failed: (id, err, retryMs) =>
@@ -54,7 +54,7 @@ export class KubernetesRelays implements Relays {
   }
 
   async apply(group: RelayGroup): Promise<void> {
-    await this.#workloadOf(group).apply(group, this.#monitors);
+    await this.#workloadOf(group).apply(group, this.#optional);
   }
 
   observe(key: ObjectKey): readonly RelayReplica[] {

@@ -11,6 +11,7 @@ import Schema from 'typebox/schema';
 import { isKindName } from '../../../crds/kinds.ts';
 import type { ObjectKey } from '../../../crds/resource.ts';
 import {
+  REFERENCE_LABEL,
   type Reference,
   type Secret,
   SecretConflict,
@@ -25,9 +26,6 @@ import { SECRET } from './children/kinds.ts';
 
 /** Facts of a Secret stand in its annotations under this prefix. */
 const PREFIX = 'chasqui.dev/';
-
-/** What a user puts on a Secret that the operator may read. */
-export const REFERENCE_LABEL = 'chasqui.dev/reference';
 
 const Data = Schema.Compile(
   Type.Unsafe<Record<string, string>>({ type: 'object', additionalProperties: { type: 'string' } }),

@@ -5,7 +5,7 @@ import { ADMIN_PURPOSE } from './children/admin-secret.ts';
 import type { LiveChild } from './children/children-plan.ts';
 import { CONFIG_PURPOSE } from './children/config-secrets.ts';
 import { ANNOTATIONS, configSecretName, LABELS } from './children/identity.ts';
-import { NAMESPACE, POD_MONITOR, SECRET, STATEFUL_SET } from './children/kinds.ts';
+import { NAMESPACE, OPTIONAL_KINDS, SECRET, STATEFUL_SET } from './children/kinds.ts';
 import type { Claim } from './claims.ts';
 import type { Cluster } from './cluster.ts';
 import { drainedConfig } from './drained-config.ts';
@@ -107,7 +107,7 @@ export class WorkloadRemoval {
     }
   }
 
-  /** Certificates go with their controller. */
+  /** Secrets with certificates go with their controller. */
   async #deleteChildren(children: readonly LiveChild[]): Promise<void> {
     const { writer, key } = this.#workload;
     for (const { kind, object } of children) {
@@ -116,8 +116,10 @@ export class WorkloadRemoval {
       await writer.delete(kind, object);
     }
     const { api } = this.#cluster;
-    if ((await api.served(POD_MONITOR.group, POD_MONITOR.version)).has(POD_MONITOR.plural)) {
-      await writer.unlessGone(() => api.delete(POD_MONITOR, key));
+    for (const kind of OPTIONAL_KINDS) {
+      if ((await api.served(kind.group, kind.version)).has(kind.plural)) {
+        await writer.unlessGone(() => api.delete(kind, key));
+      }
     }
   }
 }

@@ -10,12 +10,12 @@ import { ChildWriter } from './child-writer.ts';
 import { children } from './children/children.ts';
 import { claimSize, type LiveChild, planChildren } from './children/children-plan.ts';
 import { LABELS } from './children/identity.ts';
-import { CHILD_KINDS, CLAIM_KIND, POD, POD_MONITOR, STATEFUL_SET } from './children/kinds.ts';
+import { CHILD_KINDS, CLAIM_KIND, POD, STATEFUL_SET } from './children/kinds.ts';
 import { ClaimWriter } from './claim-writer.ts';
 import { type Claim, claimOf, sizeOfNew } from './claims.ts';
 import type { Cluster } from './cluster.ts';
 import { Links } from './links.ts';
-import { Monitor, type MonitorKind } from './monitors.ts';
+import { OptionalChildren, type OptionalKinds } from './optional.ts';
 import { type Pod, podOf } from './pod.ts';
 import { holdsNothing, isEmpty } from './replica-report.ts';
 import { replicaView } from './replica-view.ts';
@@ -35,7 +35,7 @@ export class Workload {
   readonly writer: ChildWriter;
   readonly claims: ClaimWriter;
   readonly #cluster: Cluster;
-  readonly #monitor: Monitor;
+  readonly #optional: OptionalChildren;
   readonly #changed: () => void;
   #group: RelayGroup | undefined;
   /** Hash of the config that is in the cluster. */
@@ -52,19 +52,19 @@ export class Workload {
     this.links = new Links(this.key, cluster, news);
     this.writer = new ChildWriter(this.key, cluster);
     this.claims = new ClaimWriter(this.key, cluster);
-    this.#monitor = new Monitor(this.key);
+    this.#optional = new OptionalChildren(this.key);
   }
 
   /** @throws {ApiError} */
-  async apply(group: RelayGroup, monitors: MonitorKind): Promise<void> {
+  async apply(group: RelayGroup, kinds: OptionalKinds): Promise<void> {
     this.#group = group;
-    await this.level(monitors);
+    await this.level(kinds);
   }
 
   /** Brings the cluster to what was applied last. */
-  async level(monitors: MonitorKind): Promise<void> {
+  async level(kinds: OptionalKinds): Promise<void> {
     await this.alone(async () => {
-      if (this.#group) await this.#level(this.#group, await monitors.isServed(this.#cluster));
+      if (this.#group) await this.#level(this.#group, await kinds.served(this.#cluster));
     });
   }
 
@@ -151,7 +151,7 @@ export class Workload {
     });
   }
 
-  async #level(group: RelayGroup, monitors: boolean): Promise<void> {
+  async #level(group: RelayGroup, served: ReadonlySet<ApiKind>): Promise<void> {
     const sight = this.sight();
     const { storage } = group.workload;
     if (this.#delivered !== group.configHash) this.#delivered = undefined;
@@ -160,14 +160,14 @@ export class Workload {
     // Clients are sent elsewhere before a replica tells them 421, and back only after it takes mail again.
     await this.direct(sight.pods, group.replicas, 'away');
 
-    const monitor = monitors ? await this.#monitor.live(this.#cluster) : undefined;
+    const optional = await this.#optional.live(served, this.#cluster);
     const steps = planChildren(
       children(group, {
-        ...{ image: this.#cluster.image, operatorNamespace: this.#cluster.operatorNamespace, monitors },
+        ...{ image: this.#cluster.image, operatorNamespace: this.#cluster.operatorNamespace, served },
         replicas: scale.replicas,
         storageSize: sizeOfNew(storage.size, claimSize(sight.statefulSet)),
       }),
-      monitor ? [...sight.children, { kind: POD_MONITOR, object: monitor }] : sight.children,
+      [...sight.children, ...optional],
       this.writer.settled,
     );
     const hindrances = [await this.writer.ensureTokens(group)];
@@ -175,7 +175,7 @@ export class Workload {
       steps.filter(({ kind }) => kind === STATEFUL_SET),
       steps.filter(({ kind }) => kind !== STATEFUL_SET),
     ];
-    for (const step of others) hindrances.push(await this.writer.take(step, this.#monitor));
+    for (const step of others) hindrances.push(await this.writer.take(step, this.#optional));
     this.#delivered = group.configHash;
     // The mark is durable before the replica goes.
     await this.claims.mark(sight.claims, scale.mark);

@@ -11,7 +11,7 @@ import { SECRET, SERVICE, STATEFUL_SET } from './kinds.ts';
 const never: Settled = () => false;
 
 const wantedOf = (spec: Partial<SmtpRelaySpec> = {}, storageSize = '10Gi', domains: readonly string[] = []) =>
-  children(groupOf(spec, domains), { image: 'chasqui:1', replicas: 1, storageSize, monitors: false });
+  children(groupOf(spec, domains), { image: 'chasqui:1', replicas: 1, storageSize, served: new Set() });
 
 /** As an API server keeps it: with what it adds. */
 const stored = ({ kind, object }: Child): LiveChild => ({

@@ -5,8 +5,9 @@ import type { SmtpRelaySpec } from '../../../../crds/smtprelay.ts';
 import { groupOf, podTemplate } from '../fixtures/group.ts';
 import { type ChildrenOptions, children } from './children.ts';
 import { hashOf } from './children-plan.ts';
+import { CERTIFICATE, POD_MONITOR } from './kinds.ts';
 
-const OPTIONS: ChildrenOptions = { image: 'chasqui:1', replicas: 2, storageSize: '10Gi', monitors: false };
+const OPTIONS: ChildrenOptions = { image: 'chasqui:1', replicas: 2, storageSize: '10Gi', served: new Set() };
 
 function child(kind: string, name: string, spec: Partial<SmtpRelaySpec> = {}, options: Partial<ChildrenOptions> = {}) {
   const all = children(groupOf(spec), { ...OPTIONS, ...options });
@@ -41,13 +42,31 @@ describe('what is kept in a cluster for a relay', () => {
   });
 
   it('has a PodMonitor where there is that kind, and no NetworkPolicy where it is disabled', () => {
-    assert.ok(names({}, { monitors: true }).includes('PodMonitor outbound'));
+    assert.ok(names({}, { served: new Set([POD_MONITOR]) }).includes('PodMonitor outbound'));
     const networkPolicy: SmtpRelaySpec['networkPolicy'] = { mode: 'Disabled', clients: [], monitoring: [] };
     assert.ok(!names({ networkPolicy }).includes('NetworkPolicy outbound'));
   });
 
+  it('asks for a certificate where an issuer is named, in a Secret that may be read, and where there is that kind', () => {
+    const tls: SmtpRelaySpec['tls'] = {
+      certificate: { issuerRef: { name: 'public', kind: 'ClusterIssuer', group: 'cert-manager.io' } },
+      minVersion: 'TLSv1.2',
+    };
+    assert.ok(!names({ tls }).includes('Certificate outbound'));
+    assert.ok(!names({}, { served: new Set([CERTIFICATE]) }).includes('Certificate outbound'));
+    const made = child('Certificate', 'outbound', { tls }, { served: new Set([CERTIFICATE]) });
+    assert.deepEqual(made?.spec, {
+      secretName: 'outbound-issued',
+      secretTemplate: { labels: { 'chasqui.dev/reference': 'true' } },
+      dnsNames: ['relay.example.test'],
+      issuerRef: { name: 'public', kind: 'ClusterIssuer', group: 'cert-manager.io' },
+      privateKey: { algorithm: 'ECDSA', size: 256, rotationPolicy: 'Always' },
+      usages: ['digital signature', 'server auth'],
+    });
+  });
+
   it('carries labels that say whose it is, and no ownerReference', () => {
-    for (const { object } of children(groupOf(), { ...OPTIONS, monitors: true })) {
+    for (const { object } of children(groupOf(), { ...OPTIONS, served: new Set([POD_MONITOR]) })) {
       assert.equal(object.metadata.labels?.['chasqui.dev/owner-name'], 'outbound');
       assert.equal(object.metadata.labels['chasqui.dev/owner-uid'], 'uid-of-outbound');
       assert.equal(object.metadata.labels['app.kubernetes.io/managed-by'], 'chasqui');

@@ -30,5 +30,16 @@ export const POD_MONITOR: ApiKind = {
   plural: 'podmonitors',
 };
 
+/** Of cert-manager: where that is installed. */
+export const CERTIFICATE: ApiKind = {
+  group: 'cert-manager.io',
+  version: 'v1',
+  kind: 'Certificate',
+  plural: 'certificates',
+};
+
+/** Kinds of children that a cluster may not have. */
+export const OPTIONAL_KINDS = [POD_MONITOR, CERTIFICATE];
+
 /** Kinds of children that every cluster has. */
 export const CHILD_KINDS = [SECRET, SERVICE_ACCOUNT, SERVICE, NETWORK_POLICY, DISRUPTION_BUDGET, STATEFUL_SET];
