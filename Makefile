@@ -37,7 +37,7 @@ test: install ## check and test everything
 test-api: install ## run the tests that need a Kubernetes API server (built once from Go modules, in minutes)
 	@sh test/prepare.sh
 	@if [ -n "$$KUBECONFIG" ]; then test/cluster/binaries/build kubectl helm; \
-	  else test/cluster/binaries/build etcd kube-apiserver kubectl kube-controller-manager helm; fi >/dev/null
+	  else test/cluster/binaries/build etcd kube-apiserver kubectl kube-controller-manager helm cert-manager; fi >/dev/null
 	$(NODE) --test --test-concurrency=$$([ -n "$$KUBECONFIG" ] && echo 1 || echo 2) --test-timeout=300000 \
 	  '$(SOURCES)/**/*.api.test.ts'
 

@@ -71,8 +71,9 @@ function used(events: readonly AuditEvent[]): ReadonlyMap<string, ReadonlySet<st
 const ours = (kind: string, namespace: string, name: string, spec: object) => ({
   ...{ apiVersion: 'chasqui.dev/v1alpha1', kind, metadata: { namespace, name }, spec },
 });
-const relay = (replicas: number, size: string) =>
+const relay = (replicas: number, size: string, certificate: object = { ownCA: {} }) =>
   ours('SmtpRelay', 'mail', 'outbound', {
+    tls: { certificate },
     hostname: 'relay.example.test',
     replicas,
     listeners: [{ name: 'submission', protocol: 'Submission', port: 2587 }],
@@ -95,7 +96,25 @@ const domain = (rotation: object = {}) =>
 const user = (name: string, senders: string) =>
   ours('SmtpUser', 'team-a', name, { relayRef: reference, senders: [senders] });
 
-/** Volumes that may grow, and the kind of the Prometheus operator. */
+/** As somebody else's CRD brings it, as far as we see. */
+const optionalKind = (group: string, kind: string, plural: string) => ({
+  ...{ apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition' },
+  metadata: {
+    name: `${plural}.${group}`,
+    annotations: { 'api-approved.kubernetes.io': 'https://github.com/kubernetes/enhancements/pull/1111' },
+  },
+  spec: {
+    ...{ group, scope: 'Namespaced', names: { kind, plural } },
+    versions: [
+      {
+        ...{ name: 'v1', served: true, storage: true },
+        schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
+      },
+    ],
+  },
+});
+
+/** Volumes that may grow, and the kinds of the Prometheus operator and of cert-manager. */
 const SURROUNDINGS = [
   {
     ...{ apiVersion: 'storage.k8s.io/v1', kind: 'StorageClass', metadata: { name: 'growing' } },
@@ -108,23 +127,8 @@ const SURROUNDINGS = [
       ...{ hostPath: { path: '/nonexistent' }, persistentVolumeReclaimPolicy: 'Retain' },
     },
   })),
-  {
-    ...{ apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition' },
-    metadata: {
-      name: 'podmonitors.monitoring.coreos.com',
-      annotations: { 'api-approved.kubernetes.io': 'https://github.com/prometheus-operator/prometheus-operator' },
-    },
-    spec: {
-      ...{ group: 'monitoring.coreos.com', scope: 'Namespaced' },
-      names: { kind: 'PodMonitor', plural: 'podmonitors' },
-      versions: [
-        {
-          ...{ name: 'v1', served: true, storage: true },
-          schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
-        },
-      ],
-    },
-  },
+  optionalKind('monitoring.coreos.com', 'PodMonitor', 'podmonitors'),
+  optionalKind('cert-manager.io', 'Certificate', 'certificates'),
 ];
 
 describe('the operator under the roles of the chart', needsOwnApiServer, () => {
@@ -148,6 +152,7 @@ describe('the operator under the roles of the chart', needsOwnApiServer, () => {
       'wait',
       '--for=condition=Established',
       'crd/podmonitors.monitoring.coreos.com',
+      'crd/certificates.cert-manager.io',
       '--timeout=60s',
     );
     objects = await helm.template(SCOPE);
@@ -184,6 +189,9 @@ describe('the operator under the roles of the chart', needsOwnApiServer, () => {
   test('lives with a relay, a domain and users from their first day to their last', async () => {
     // A name that is taken by another's Secret.
     const taken = { ...{ apiVersion: 'v1', kind: 'Secret' }, metadata: { name: 'late-smtp', namespace: 'team-a' } };
+    // Nobody issues it: it is asked for, and then no more.
+    await api.kubectl.apply(relay(2, '1Gi', { issuerRef: { name: 'nobody' } }));
+    await api.kubectl.eventually(['get', 'certificate', 'outbound', '--namespace=mail', '--output=name']);
     await api.kubectl.apply(
       taken,
       relay(2, '1Gi'),
