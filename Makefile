@@ -13,7 +13,7 @@ INSTALLED := node_modules/.installed
 unexport NODE_OPTIONS
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 install: $(INSTALLED) ## install what Chasqui needs, Node included, into node_modules
 
