@@ -39,6 +39,8 @@ describe('replicas in a cluster', { timeout: 240_000 }, () => {
     // The one above it went, so the operator has looked at both.
     await scene.untilStates('Ready Draining Stopped');
     assert.equal(await scene.drained(), 'spool-outbound-2');
+    const label = 'jsonpath={range .items[*]}{.metadata.name}={.metadata.labels.chasqui\\.dev/accepts-mail} {end}';
+    assert.equal(await scene.kubectl('get', 'pods', '-o', label), 'outbound-0=true outbound-1=false');
     assert.match(await sender.content('From: app@example.test\r\n\r\nHello\r\n'), /^250 /);
     await scene.untilStates('Ready Stopped Stopped');
     await scene.destination.received(4);
@@ -74,5 +76,12 @@ describe('replicas in a cluster', { timeout: 240_000 }, () => {
     await scene.untilReported(await scene.put({ replicas: 2, queue: queueOf('1Gi') }));
     const template = 'jsonpath={.spec.volumeClaimTemplates[0].spec.resources.requests.storage}';
     assert.equal(await scene.kubectl('get', 'sts', 'outbound', '-o', template), '2Gi');
+  });
+
+  it('that are gone have their volumes deleted where the spec asks for it, if they are empty', async () => {
+    const queue = queueOf('1Gi');
+    const retentionPolicy = { whenScaled: 'DeleteIfEmpty', whenDeleted: 'Retain' } as const;
+    await scene.put({ replicas: 1, queue: { ...queue, storage: { ...queue.storage, retentionPolicy } } });
+    await scene.eventually(['get', 'pvc', '-o', 'jsonpath={.items[*].metadata.name}'], /^spool-outbound-0$/);
   });
 });
