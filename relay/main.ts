@@ -27,6 +27,7 @@ import type { RelayOptions } from './options.ts';
 import { Accepting } from './receive/accepting.ts';
 import { Quotas } from './receive/quotas.ts';
 import { createReceiver } from './receive/receiver.ts';
+import { HandedSockets, ownSockets } from './receive/sockets.ts';
 import { createDsn } from './report/create-dsn.ts';
 import { createSigner } from './sign/dkim.ts';
 import { openSpool } from './spool/open.ts';
@@ -114,7 +115,8 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     transport: createTransport({ config, ...(tokenFile !== undefined && { tokenFile }) }),
   });
 
-  const accepting = new Accepting({ ...options, config, receiver, observer: log });
+  const sockets = options.supervised ? new HandedSockets(process) : ownSockets(options.listenAddress);
+  const accepting = new Accepting({ ordinal, config, receiver, observer: log, sockets });
   const phase = { listening: false, stopping: false };
   const status = () => replicaStatus({ ordinal, config, spool, receiver, handover, monitoring, accepting, phase });
   const monitoring = serveMonitoring({

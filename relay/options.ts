@@ -7,10 +7,8 @@ export interface RelayOptions {
   readonly configFolder: string;
   readonly spoolFolder: string;
   readonly ordinal: number;
-  /** Address that listeners bind which are not inherited. */
+  /** Address that listeners bind; by default all of this machine. */
   readonly listenAddress?: string;
-  /** Listener name to inherited file descriptors of one socket, see receive/accepting.ts. */
-  readonly inherit: ReadonlyMap<string, readonly number[]>;
   readonly adminSocket: string;
   /** Where the admin API is served under TLS too, by tokens. */
   readonly adminNetwork?: NetworkFace;
@@ -21,7 +19,7 @@ export interface RelayOptions {
    * here hear of that a little later.
    */
   readonly acceptAfterStopMs?: number;
-  /** Stop as on SIGTERM when the IPC channel to the supervisor closes. */
+  /** Be handed the sockets of listeners by the IPC channel to the supervisor, and stop as on SIGTERM when it closes. */
   readonly supervised: boolean;
   /** Milliseconds since 1970. */
   readonly now?: () => number;

@@ -1,22 +1,11 @@
 import { resolve } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { runRelay } from '../../relay/main.ts';
 import { type Address, duration, hostAndPort, wholeNumber } from '../arguments.ts';
 import { EXIT, Failure } from '../failure.ts';
 
 /** Commander passes the former value too, which resolve would take for another part. */
 const path = (text: string): string => resolve(text);
-
-function inherited(
-  text: string,
-  others: ReadonlyMap<string, readonly number[]>,
-): ReadonlyMap<string, readonly number[]> {
-  const [, name, descriptor] = /^([a-z0-9-]{1,63})=([0-9]{1,5})$/.exec(text) ?? [];
-  if (name === undefined || Number(descriptor) < 3) {
-    throw new InvalidArgumentError('It must be LISTENER=DESCRIPTOR, such as submission=4.');
-  }
-  return new Map([...others, [name, [...(others.get(name) ?? []), Number(descriptor)]]]);
-}
 
 export const command = new Command('relay')
   .description(
@@ -26,12 +15,6 @@ export const command = new Command('relay')
   .requiredOption('--spool <dir>', 'spool folder of this replica; no other process may use it', path)
   .requiredOption('--ordinal <n>', 'number of this replica, from 0', wholeNumber(0, 9999))
   .option('--listen-address <address>', 'address to listen on for mail; by default all of them')
-  .option(
-    '--inherit <listener=fd>',
-    'listen on this inherited descriptor instead of binding the port; several of one socket are used one after the other',
-    inherited,
-    new Map<string, readonly number[]>(),
-  )
   .requiredOption('--admin <socket>', 'unix socket of the admin API')
   .option(
     '--admin-listen <host:port>',
@@ -51,14 +34,17 @@ export const command = new Command('relay')
     duration,
     0,
   )
-  .option('--supervised', 'stop when the channel to the supervisor closes', false)
+  .option(
+    '--supervised',
+    'be handed the sockets of listeners by the channel to the supervisor, and stop when it closes',
+    false,
+  )
   .action(async (options: RelayArguments) => {
     await runRelay({
       configFolder: options.config,
       spoolFolder: options.spool,
       ordinal: options.ordinal,
       ...(options.listenAddress !== undefined && { listenAddress: options.listenAddress }),
-      inherit: options.inherit,
       adminSocket: options.admin,
       ...network(options),
       monitoring: { host: options.monitoring, offset: options.monitoringOffset },
@@ -80,7 +66,6 @@ interface RelayArguments {
   spool: string;
   ordinal: number;
   listenAddress?: string;
-  inherit: ReadonlyMap<string, readonly number[]>;
   admin: string;
   adminListen?: Address;
   adminViewToken?: string;

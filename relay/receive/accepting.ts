@@ -1,28 +1,24 @@
 /**
- * When a replica takes connections. Replicas on one machine share their sockets, so one that drains leaves those that
- * wait to the others: it closes its descriptor, the socket stays open, and no client notices. Where there is no other,
- * or the socket is its own, it goes on taking connections and tells them 421: a client that waits for nobody is worse.
+ * When and where a replica takes connections. An edit of listeners opens and closes sockets in the running process, and
+ * no session ends for it.
  *
- * A descriptor that is closed cannot be had again, so each socket is inherited several times over: one for each time
- * that this replica is wanted again. The last one stays open.
- *
- * Where nothing is inherited, as in a pod, the sockets are its own: an edit of listeners opens and closes them, and no
- * session ends for it. Those of a supervisor change by another process that inherits others.
+ * Replicas on one machine share their sockets (sockets.ts), so one that drains leaves those that wait to the others: it
+ * closes its descriptor, the socket stays open, and no client notices. Where there is no other, or the socket is its own,
+ * it goes on taking connections and tells them 421: a client that waits for nobody is worse.
  */
+import { Socket } from 'node:net';
 import type { ConfigSource } from '../config/config.ts';
 import type { SettingsDocument } from '../config/documents.ts';
 import type { Observer } from '../observe/events.ts';
 import type { Receiver } from './receiver.ts';
+import type { Sockets } from './sockets.ts';
 
 export interface AcceptingOptions {
   readonly config: ConfigSource;
-  readonly receiver: Pick<Receiver, 'listen' | 'retire' | 'close'>;
+  readonly receiver: Pick<Receiver, 'listen' | 'close'>;
   readonly observer: Pick<Observer, 'log'>;
   readonly ordinal: number;
-  /** Descriptors of each listener, by name. */
-  readonly inherit: ReadonlyMap<string, readonly number[]>;
-  /** Address that listeners bind which are not inherited. */
-  readonly listenAddress?: string;
+  readonly sockets: Sockets;
 }
 
 type ListenerSettings = SettingsDocument['listeners'][number];
@@ -32,32 +28,30 @@ const OPEN_AGAIN_MS = 1_000;
 
 export class Accepting {
   readonly #options: AcceptingOptions;
-  readonly #spare: ReadonlyMap<string, number[]>;
   readonly #unsubscribe: () => void;
-  /** Own sockets, by the name of the listener. */
-  readonly #own = new Map<string, ListenerSettings>();
+  /** Ports of open listeners, by name. */
+  readonly #open = new Map<string, number>();
   readonly #problems = new Map<string, string>();
-  #open = false;
   #following: Promise<void> = Promise.resolve();
   #started = false;
   #again: NodeJS.Timeout | undefined;
 
   constructor(options: AcceptingOptions) {
     this.#options = options;
-    this.#spare = new Map([...options.inherit].map(([name, descriptors]) => [name, [...descriptors]]));
     this.#unsubscribe = options.config.onChange(() => {
       if (this.#started) this.#follow();
     });
   }
 
-  /** Why a listener that an edit brought is not open; undefined when all are. */
+  /** Why a listener is not open; undefined when all are. */
   get problem(): string | undefined {
     return this.#problems.size === 0 ? undefined : [...this.#problems.values()].join('; ');
   }
 
-  /** @throws when an address is taken */
+  /** @throws when an address is taken and nobody is there to hand it over later */
   async start(): Promise<void> {
-    if (!this.#leavesToOthers()) await this.#listen();
+    await this.#converge();
+    if (this.problem !== undefined && !this.#options.sockets.shared) throw new Error(this.problem);
     this.#started = true;
     // The config may have changed meanwhile.
     this.#follow();
@@ -73,70 +67,51 @@ export class Accepting {
 
   #leavesToOthers(): boolean {
     const { replicas } = this.#options.config.current();
-    const canReturn = this.#spare.size > 0 && [...this.#spare.values()].every((left) => left.length > 0);
-    return this.#options.ordinal >= replicas && replicas > 0 && (!this.#open || canReturn);
+    return this.#options.sockets.shared && this.#options.ordinal >= replicas && replicas > 0;
   }
 
   #follow(): void {
-    this.#following = this.#following.then(async () => {
-      const leaves = this.#leavesToOthers();
-      if (leaves !== this.#open) {
-        if (this.#spare.size === 0) await this.#reopen();
-        return;
-      }
-      if (leaves) {
-        this.#options.receiver.retire();
-        this.#open = false;
-        return;
-      }
-      try {
-        await this.#listen();
-      } catch (error) {
-        this.#options.observer.log('error', 'connections cannot be taken again', { problem: String(error) });
-      }
-    });
+    this.#following = this.#following.then(() => this.#converge());
   }
 
-  async #listen(): Promise<void> {
-    this.#open = true;
-    for (const listener of this.#options.config.current().settings.listeners) {
-      const fd = this.#spare.get(listener.name)?.shift();
-      if (fd === undefined) await this.#bind(listener);
-      else await this.#options.receiver.listen(listener.name, { fd });
-    }
-  }
-
-  async #bind(listener: ListenerSettings): Promise<void> {
-    const { receiver, listenAddress } = this.#options;
-    const host = listenAddress === undefined ? {} : { host: listenAddress };
-    await receiver.listen(listener.name, { port: listener.port, ...host });
-    this.#own.set(listener.name, listener);
-  }
-
-  /** Own sockets after an edit: those that are gone close first, since another may take over their port. */
-  async #reopen(): Promise<void> {
-    const { config, receiver, observer } = this.#options;
-    const wanted = new Map(config.current().settings.listeners.map((listener) => [listener.name, listener]));
-    for (const [name, { port, protocol }] of this.#own) {
-      const next = wanted.get(name);
-      if (next && next.port === port && next.protocol === protocol) continue;
-      receiver.close(name);
-      this.#own.delete(name);
-    }
+  async #converge(): Promise<void> {
+    const { config, observer } = this.#options;
+    const listeners = this.#leavesToOthers() ? [] : config.current().settings.listeners;
+    const wanted = new Map(listeners.map((listener) => [listener.name, listener]));
+    // Those that are gone close first, since another may take over their port.
+    for (const [name, port] of this.#open) if (wanted.get(name)?.port !== port) this.#close(name, port);
     const before = this.problem;
     this.#problems.clear();
     for (const listener of wanted.values()) {
-      if (this.#own.has(listener.name)) continue;
-      try {
-        await this.#bind(listener);
-      } catch (error) {
-        this.#problems.set(listener.name, `listener ${listener.name} cannot be opened: ${String(error)}`);
-      }
+      if (!this.#open.has(listener.name)) await this.#tryOpen(listener);
     }
     clearTimeout(this.#again);
     if (this.problem === undefined || !this.#started) return;
     if (this.problem !== before) observer.log('error', this.problem, { retryMs: OPEN_AGAIN_MS });
     this.#again = setTimeout(() => this.#follow(), OPEN_AGAIN_MS);
     this.#again.unref();
+  }
+
+  async #tryOpen({ name, port }: ListenerSettings): Promise<void> {
+    const { receiver, sockets } = this.#options;
+    try {
+      const where = await sockets.take(port);
+      try {
+        await receiver.listen(name, where);
+        this.#open.set(name, port);
+      } catch (error) {
+        if (where instanceof Socket) where.destroy();
+        sockets.closed(port);
+        throw error;
+      }
+    } catch (error) {
+      this.#problems.set(name, `listener ${name} cannot be opened: ${String(error)}`);
+    }
+  }
+
+  #close(name: string, port: number): void {
+    this.#options.receiver.close(name);
+    this.#open.delete(name);
+    this.#options.sockets.closed(port);
   }
 }

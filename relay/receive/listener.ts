@@ -1,13 +1,15 @@
 /** Takes connections at one address, and knows those that are open. */
 import { once } from 'node:events';
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import type { SettingsDocument } from '../config/documents.ts';
 import type { ServerCertificates } from './certificates.ts';
 import type { Channel, Conversation } from './channel.ts';
 import { Connection, type Host } from './connection.ts';
 import { networkOf } from './networks.ts';
+import type { Where } from './sockets.ts';
 
-export interface ListenerOptions {
+/** What may change while it listens, for sessions from then on. */
+export interface ListenerSettings {
   /** TLS from the first byte. */
   readonly implicitTls: boolean;
   /** Where it is missing, no handshake may be begun. */
@@ -15,6 +17,9 @@ export interface ListenerOptions {
   readonly limits: ListenerLimits;
   /** Networks of proxies, whose connections begin with a PROXY header. */
   readonly proxyNetworks?: readonly string[];
+}
+
+export interface ListenerOptions extends ListenerSettings {
   readonly converse: (channel: Channel) => Conversation;
   /** Told of handshakes that fail: a client that does not trust the certificate, or a port scan. */
   readonly onProblem: (problem: string) => void;
@@ -28,38 +33,38 @@ const REFUSED_AT_ONCE = 100;
 export class Listener implements Host {
   readonly converse: (channel: Channel) => Conversation;
   readonly #options: ListenerOptions;
-  #server: Server;
-  #retired = false;
+  // Half open: a client may end its side behind its last command, and is still answered.
+  readonly #server = createServer({ allowHalfOpen: true }, (socket) => this.#connected(socket));
   readonly #connections = new Set<Connection>();
   /** Those that are in a handshake, or whose proxy has not said whom they are of; the oldest first. */
   readonly #beginning = new Set<Connection>();
-  #limits: ListenerLimits;
-  #proxyNetworks: readonly string[];
-  #certificates: ServerCertificates | undefined;
+  #settings: ListenerSettings;
   #stopping = false;
   #empty = () => {};
 
   constructor(options: ListenerOptions) {
     this.#options = options;
     this.converse = options.converse;
-    this.#limits = options.limits;
-    this.#proxyNetworks = options.proxyNetworks ?? [];
-    this.#certificates = options.certificates;
-    this.#server = this.#create();
+    this.#settings = options;
     this.#bound();
   }
 
+  get settings(): ListenerSettings {
+    return this.#settings;
+  }
+
   get certificates(): ServerCertificates {
-    if (!this.#certificates) throw new Error('no handshake can be begun without a certificate');
-    return this.#certificates;
+    const { certificates } = this.#settings;
+    if (!certificates) throw new Error('no handshake can be begun without a certificate');
+    return certificates;
   }
 
   get idleTimeoutMs(): number {
-    return this.#limits.idleTimeoutMs;
+    return this.#settings.limits.idleTimeoutMs;
   }
 
   get sessionTimeoutMs(): number | undefined {
-    return this.#limits.sessionTimeoutMs;
+    return this.#settings.limits.sessionTimeoutMs;
   }
 
   get isStopping(): boolean {
@@ -72,12 +77,7 @@ export class Listener implements Host {
   }
 
   /** Resolves with the port when it listens. */
-  async open(where: { readonly fd: number } | { readonly port: number; readonly host?: string }): Promise<number> {
-    if (this.#retired) {
-      this.#server = this.#create();
-      this.#retired = false;
-      this.#bound();
-    }
+  async open(where: Where): Promise<number> {
     const listening = once(this.#server, 'listening');
     this.#server.listen(where);
     await listening;
@@ -86,17 +86,13 @@ export class Listener implements Host {
     return typeof address === 'object' && address ? address.port : 0;
   }
 
-  /** For sessions from now on. */
-  configure(certificates: ServerCertificates, limits: ListenerLimits, proxyNetworks: readonly string[]): void {
-    this.#limits = limits;
-    this.#proxyNetworks = proxyNetworks;
+  configure(settings: ListenerSettings): void {
+    this.#settings = settings;
     this.#bound();
-    this.#certificates = certificates;
   }
 
-  /** Takes no more connections until it is opened again; sessions go on. */
+  /** Takes no more connections; sessions go on. */
   retire(): void {
-    this.#retired = true;
     this.#server.close();
   }
 
@@ -131,13 +127,8 @@ export class Listener implements Host {
     if (this.#connections.size === 0) this.#empty();
   }
 
-  #create(): Server {
-    // Half open: a client may end its side behind its last command, and is still answered.
-    return createServer({ allowHalfOpen: true }, (socket) => this.#connected(socket));
-  }
-
   #bound(): void {
-    const { connections } = this.#limits;
+    const { connections } = this.#settings.limits;
     // As many may be beginning as there may be sessions.
     this.#server.maxConnections =
       connections === undefined ? Number.POSITIVE_INFINITY : 2 * connections + REFUSED_AT_ONCE;
@@ -146,8 +137,8 @@ export class Listener implements Host {
   #connected(socket: Socket): void {
     const connection = new Connection(this, socket);
     this.#connections.add(connection);
-    const { implicitTls } = this.#options;
-    const proxied = networkOf(this.#proxyNetworks, connection.clientAddress) !== undefined;
+    const { implicitTls, proxyNetworks = [] } = this.#settings;
+    const proxied = networkOf(proxyNetworks, connection.clientAddress) !== undefined;
     if (implicitTls || proxied) this.#makeRoom(connection);
     connection.begin({ implicitTls, proxied }, () => this.#beginning.delete(connection));
   }
@@ -158,7 +149,7 @@ export class Listener implements Host {
    */
   #makeRoom(connection: Connection): void {
     const [oldest] = this.#beginning;
-    if (oldest && this.#beginning.size >= (this.#limits.connections ?? Number.POSITIVE_INFINITY)) {
+    if (oldest && this.#beginning.size >= (this.#settings.limits.connections ?? Number.POSITIVE_INFINITY)) {
       this.#beginning.delete(oldest);
       oldest.cut();
     }

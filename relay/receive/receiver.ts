@@ -1,5 +1,5 @@
 /** Takes mail: a socket for each listener, with what all of them share. */
-import type { ConfigSource } from '../config/config.ts';
+import type { ConfigSource, RelayConfig } from '../config/config.ts';
 import type { Router } from '../deliver/deliverer.ts';
 import type { Observer } from '../observe/events.ts';
 import type { Accepted, Spool } from '../spool/spool.ts';
@@ -7,8 +7,9 @@ import { Authenticator } from './authenticator.ts';
 import { ServerCertificates } from './certificates.ts';
 import { Crowd } from './crowd.ts';
 import { Dialogue } from './dialogue.ts';
-import { Listener } from './listener.ts';
+import { Listener, type ListenerSettings } from './listener.ts';
 import type { Quotas } from './quotas.ts';
+import type { Where } from './sockets.ts';
 
 export interface ReceiverOptions {
   readonly config: ConfigSource;
@@ -40,12 +41,7 @@ export interface Receiver {
    * @returns the port
    * @throws when the listener is not in the config, or its address is taken
    */
-  listen(
-    name: string,
-    where: { readonly fd: number } | { readonly port: number; readonly host?: string },
-  ): Promise<number>;
-  /** Takes no more connections until it listens again; sessions go on. */
-  retire(): void;
+  listen(name: string, where: Where): Promise<number>;
   /** Takes no more connections at a listener that is not wanted any more; its sessions go on. */
   close(name: string): void;
   /** No new sessions, 421 to idle ones; transactions are finished soon, and messages in hand for up to graceMs. */
@@ -63,14 +59,21 @@ export function createReceiver(options: ReceiverOptions): Receiver {
   let leaving: Leaving = 'no';
   let certificates = new ServerCertificates(config.current());
 
+  const settingsOf = ({ settings: { limits, listeners: all } }: RelayConfig, name: string): ListenerSettings => {
+    const settings = all.find((candidate) => candidate.name === name);
+    if (settings === undefined) throw new Error(`listener ${name} is not in the config`);
+    const { protocol, proxyNetworks = [] } = settings;
+    return { implicitTls: protocol === 'Submissions', certificates, limits, proxyNetworks };
+  };
+
   const unsubscribe = config.onChange((current) => {
     if (!certificates.serves(current)) certificates = new ServerCertificates(current);
+    const { limits, listeners: wanted } = current.settings;
     for (const [name, listener] of listeners) {
-      const settings = current.settings.listeners.find((candidate) => candidate.name === name);
-      // One that is gone from the config may go on until the process is replaced; of proxies nothing is known any more.
-      listener.configure(certificates, current.settings.limits, settings?.proxyNetworks ?? []);
+      if (wanted.some((candidate) => candidate.name === name)) listener.configure(settingsOf(current, name));
+      else listener.configure({ ...listener.settings, certificates, limits });
     }
-    for (const listener of closed) listener.configure(certificates, current.settings.limits, []);
+    for (const listener of closed) listener.configure({ ...listener.settings, certificates, limits });
   });
 
   return {
@@ -79,16 +82,8 @@ export function createReceiver(options: ReceiverOptions): Receiver {
     },
 
     async listen(name, where) {
-      const current = config.current();
-      const settings = current.settings.listeners.find((candidate) => candidate.name === name);
-      if (settings === undefined) throw new Error(`listener ${name} is not in the config`);
-      const known = listeners.get(name);
-      if (known) return await known.open(where);
       const listener = new Listener({
-        implicitTls: settings.protocol === 'Submissions',
-        certificates,
-        limits: current.settings.limits,
-        proxyNetworks: settings.proxyNetworks ?? [],
+        ...settingsOf(config.current(), name),
         converse: (channel) =>
           new Dialogue(
             { ...options, listener: name, authenticator, crowd, transactions, leaving: () => leaving },
@@ -99,10 +94,6 @@ export function createReceiver(options: ReceiverOptions): Receiver {
       const port = await listener.open(where);
       listeners.set(name, listener);
       return port;
-    },
-
-    retire() {
-      for (const listener of listeners.values()) listener.retire();
     },
 
     close(name) {

@@ -39,7 +39,6 @@ if (import.meta.main) {
     spoolFolder: given('spool'),
     ordinal: Number(given('ordinal')),
     listenAddress: given('listen-address'),
-    inherit: new Map(),
     adminSocket: given('admin'),
     ...(network !== undefined && {
       adminNetwork: {

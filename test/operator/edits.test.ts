@@ -1,10 +1,13 @@
 /** Edits of manifests, as sessions and connections see them. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { Destination } from '../harness/destination.ts';
-import { clients, DOMAIN, domain, greeting, RELAY, relay, USER, userManifest } from '../harness/local-relay.ts';
+import { clients, DOMAIN, domain, greeting, RELAY, relay, send, USER, userManifest } from '../harness/local-relay.ts';
 import { SmtpClient } from '../harness/smtp-client.ts';
 import { freePorts, Standalone } from '../harness/standalone.ts';
 
@@ -121,27 +124,107 @@ test('an open session goes on over edits of an SmtpRelay, and obeys them', async
   assert.deepEqual(standalone.replicaPids(), pids);
 });
 
-test('other listeners replace the replicas, and no connection is refused', async () => {
-  const [port = 0, submission = 0, added = 0, monitoring = 0] = await freePorts(5);
+/** Opens connections to the port until it is told to end; tells how they ended, other than well. */
+function connects(port: number): { met: number; end(): Promise<readonly string[]> } {
+  let ended = false;
+  const problems: string[] = [];
+  const loop = { met: 0, end };
+  const run = async (): Promise<void> => {
+    while (!ended) {
+      const socket = connect(port, '127.0.0.1').resume().end();
+      await once(socket, 'close').catch((error) => problems.push(String(error)));
+      loop.met += 1;
+      // Not so many that they are all that this machine does.
+      await pause(2);
+    }
+  };
+  const running = run();
+  async function end(): Promise<readonly string[]> {
+    ended = true;
+    await running;
+    return problems;
+  }
+  return loop;
+}
+
+test('listeners come, move, change and go in the same processes, and no connection is refused or reset', async (t) => {
+  const [port = 0, submission = 0, added = 0, moved = 0, monitoring = 0] = await freePorts(6);
   const wish = { port, submission, monitoring, replicas: 2 };
-  await using standalone = await Standalone.start({ 'relay.yaml': relay(wish) });
-  await standalone.untilReady(RELAY);
-  const before = [...standalone.replicaPids().values()];
-  await using busy = clients(port);
-  standalone.edit('relay.yaml', (text) =>
-    text.replace('  listeners:', `  listeners:\n    - {name: added, protocol: Submission, port: ${added}}`),
-  );
-  await standalone.until('both replicas are replaced', () => {
-    const now = [...standalone.replicaPids().values()];
-    return now.every((pid) => !before.includes(pid)) && standalone.replicas(RELAY) === 'Ready Ready';
+  await using standalone = await Standalone.start({
+    'relay.yaml': relay(wish),
+    'domain.yaml': domain(),
+    'user.yaml': userManifest,
   });
-  await standalone.untilReady(RELAY);
-  const met = new Set(await busy.end());
-  assert.ok(met.has('220'));
-  // 421: the connection waited in a replica that was told to end.
-  assert.deepEqual(
-    [...met].filter((word) => word !== '220' && word !== '421'),
-    [],
-  );
-  assert.equal(await greeting(added), '220 relay');
+  for (const id of [RELAY, DOMAIN, USER]) await standalone.untilReady(id);
+  const pids = standalone.replicaPids();
+  const [local, app] = await sessions(standalone, port, submission);
+  await using _local = local;
+  await using _app = app;
+  await using busy = clients(port);
+  const busyToo = connects(submission);
+
+  // A replica that does not greet so yet takes some of the connections.
+  const greetedByBoth = async (at: number, protocol: 'Submission' | 'Submissions'): Promise<void> => {
+    for (let row = 0; row < 8; row++) {
+      await standalone.until(`clients are greeted at ${at}`, async () => {
+        try {
+          await using client = await SmtpClient.connect(at, { implicitTls: protocol === 'Submissions' });
+          return client.greeting.startsWith('220 ');
+        } catch {
+          row = 0;
+          return false;
+        }
+      });
+    }
+  };
+  const more = (): Promise<void> => {
+    const [before, beforeToo] = [busy.met.length, busyToo.met];
+    return standalone.until(
+      'more clients have come',
+      () => busy.met.length > before + 50 && busyToo.met > beforeToo + 50,
+    );
+  };
+  const refused = (at: number) =>
+    standalone.until(`${at} is closed`, async () => (await greeting(at)) === 'ECONNREFUSED');
+  const listeners = (text: string) => (yaml: string) => yaml.replace('  listeners:', `  listeners:\n    ${text}`);
+
+  standalone.edit('relay.yaml', listeners(`- {name: added, protocol: Submission, port: ${added}}`));
+  await greetedByBoth(added, 'Submission');
+  await using client = await SmtpClient.connect(added);
+  await more();
+
+  standalone.edit('relay.yaml', (text) => text.replace(`port: ${added}}`, `port: ${moved}}`));
+  await greetedByBoth(moved, 'Submission');
+  await refused(added);
+  await more();
+
+  for (const [former, next] of [
+    ['Submission', 'Submissions'],
+    ['Submissions', 'Submission'],
+  ] as const) {
+    standalone.edit('relay.yaml', (text) =>
+      text
+        .replace(`protocol: ${former}, port: ${moved}}`, `protocol: ${next}, port: ${moved}}`)
+        .replace(`protocol: ${former}, port: ${submission}}`, `protocol: ${next}, port: ${submission}}`),
+    );
+    await greetedByBoth(moved, next);
+    await greetedByBoth(submission, next);
+    await more();
+  }
+
+  standalone.edit('relay.yaml', (text) => text.replace('name: local,', 'name: renamed,'));
+  await standalone.until('the new name is in force', async () => {
+    await send(port, 'by which listener');
+    return standalone.lines.some(({ event, listener }) => event === 'received' && listener === 'renamed');
+  });
+  standalone.edit('relay.yaml', (text) => text.replace(/.*name: added.*\n/, ''));
+  await refused(moved);
+  await more();
+
+  assert.deepEqual([...new Set(await busy.end())], ['220']);
+  assert.deepEqual(await busyToo.end(), []);
+  t.diagnostic(`${busy.met.length} and ${busyToo.met} connections`);
+  for (const session of [local, app, client]) assert.match(await session.say('NOOP'), /^250 /);
+  await sendIn(local, 'still here');
+  assert.deepEqual(standalone.replicaPids(), pids);
 });

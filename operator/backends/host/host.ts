@@ -66,7 +66,6 @@ export function openHost({
       graceMs: GRACE_MS,
       log,
       nowMs,
-      ...(listenAddress !== undefined && { listenAddress }),
     });
     const source = new ManifestSource({
       folder: manifests,

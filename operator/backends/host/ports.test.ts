@@ -27,11 +27,12 @@ function portsOf(t: TestContext, address?: string): Ports {
   return ports;
 }
 
-test('a bound port takes connections of IPv4 and IPv6 once somebody listens on its descriptor', async (t) => {
+test('a bound port takes connections of IPv4 and IPv6 once somebody listens on its socket', async (t) => {
   const ports = portsOf(t);
-  const { port, fd } = ports.bind(await freePort(t), 'default/a');
-  assert.deepEqual(ports.bind(port, 'default/a'), { port, fd });
-  const server = net.createServer((socket) => socket.end('hello')).listen({ fd });
+  const port = await freePort(t);
+  const bound = ports.bind(port, 'default/a');
+  assert.equal(ports.bind(port, 'default/a'), bound);
+  const server = net.createServer((socket) => socket.end('hello')).listen(bound);
   t.after(() => server.close());
   await once(server, 'listening');
   for (const host of ['127.0.0.1', '::1']) {
@@ -42,8 +43,8 @@ test('a bound port takes connections of IPv4 and IPv6 once somebody listens on i
 
 test('a narrowed address is the only one', async (t) => {
   const ports = portsOf(t, '127.0.0.1');
-  const { port, fd } = ports.bind(await freePort(t), 'default/a');
-  const server = net.createServer().listen({ fd });
+  const port = await freePort(t);
+  const server = net.createServer().listen(ports.bind(port, 'default/a'));
   t.after(() => server.close());
   await once(server, 'listening');
   assert.equal((server.address() as AddressInfo).address, '127.0.0.1');

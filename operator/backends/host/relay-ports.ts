@@ -1,4 +1,5 @@
 /** The ports of one relay: all of them bound, or the reason why not, which is told and tried again with backoff. */
+import type { Socket } from 'node:net';
 import type { RelayReplica } from '../../backend.ts';
 import type { Log } from './log.ts';
 import { PortProblem, type Ports } from './ports.ts';
@@ -46,13 +47,16 @@ export class RelayPorts {
     }
   }
 
-  /** Descriptor of a bound port, to pass to replicas. */
-  descriptor(port: number): number {
-    return this.#ports.bind(port, this.#holder).fd;
+  /**
+   * Socket of a port, to hand to replicas.
+   * @throws {PortProblem} when it cannot be had
+   */
+  socket(port: number): Socket {
+    return this.#ports.bind(port, this.#holder);
   }
 
-  /** Closes what is in neither list. */
-  keepOnly(...lists: readonly (readonly number[])[]): void {
-    this.#ports.keepOnly(new Set(lists.flat()), this.#holder);
+  /** Closes what is in none of the lists. */
+  keepOnly(...lists: readonly Iterable<number>[]): void {
+    this.#ports.keepOnly(new Set(lists.flatMap((list) => [...list])), this.#holder);
   }
 }

@@ -1,4 +1,5 @@
 /** Keeps the replicas of one relay as they are wanted: a level loop that decides anew at every piece of news. */
+import type { Socket } from 'node:net';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { ObjectKey } from '../../../crds/resource.ts';
@@ -29,7 +30,6 @@ export interface Machine {
   readonly ports: Ports;
   /** Program and first arguments that end in the command `relay`. */
   readonly program: readonly [string, ...string[]];
-  readonly listenAddress?: string;
   /** How long a replica may take to end (ms). */
   readonly graceMs: number;
   readonly log: Log;
@@ -53,8 +53,6 @@ export const adminSocket = (run: string, { namespace, name }: ObjectKey, ordinal
 
 interface Running {
   readonly replica: Replica;
-  readonly signature: string;
-  readonly ports: readonly number[];
   readonly startedMs: number;
 }
 
@@ -181,7 +179,7 @@ export class RelaySupervisor {
         process: {
           ...(status && { status }),
           stopping: running.replica.stopping,
-          outdated: running.signature !== this.#signature(),
+          lacksPort: this.#wanted.listeners.some(({ port }) => !running.replica.ports.has(port)),
         },
       }),
     });
@@ -210,10 +208,10 @@ export class RelaySupervisor {
     for (let ordinal = 0; ordinal < this.#wanted.replicas; ordinal++) this.#placeOf(ordinal);
     const needed = this.#portsNeeded() ? this.#wanted.listeners.map(({ port }) => port) : [];
     this.#hindrance = this.#pathProblem() ?? this.#ports.bind(needed, nowMs);
-    const wanted = { ...this.#wanted, signature: this.#signature(), portsBound: this.#hindrance === undefined };
+    const wanted = { ...this.#wanted, portsBound: this.#hindrance === undefined };
     const { steps, againMs } = decide(wanted, this.#slots(), nowMs);
     for (const step of steps) this.#take(step, nowMs);
-    this.#ports.keepOnly(needed, ...this.#running().map(({ ports }) => ports));
+    this.#ports.keepOnly(needed, ...this.#running().map(({ replica }) => replica.ports));
     const { retryAtMs } = this.#ports;
     const looks = [...this.#ordinals.values()].map(({ progress }) => progress?.againMs(nowMs));
     const times = [againMs, retryAtMs === undefined ? undefined : retryAtMs - nowMs, ...looks].filter(
@@ -248,10 +246,9 @@ export class RelaySupervisor {
   }
 
   #start(ordinal: number, place: Place, nowMs: number): void {
-    const { program, listenAddress, log } = this.#machine;
+    const { program, log } = this.#machine;
     const spool = path.join(this.#places.spool, String(ordinal));
     makeFolder(spool);
-    const { listeners } = this.#wanted;
     const launch = {
       program,
       ordinal,
@@ -259,16 +256,10 @@ export class RelaySupervisor {
       spool,
       admin: this.#socketOf(ordinal),
       monitoring: MONITORING_ADDRESS,
-      ...(listenAddress !== undefined && { listenAddress }),
-      listeners: listeners.map(({ name, port }) => ({ name, fd: this.#ports.descriptor(port) })),
+      socket: (port: number) => this.#socketFor(port),
     };
     const replica = new Replica(launch, () => this.#news(ordinal));
-    const running: Running = {
-      replica,
-      signature: this.#signature(),
-      ports: listeners.map(({ port }) => port),
-      startedMs: nowMs,
-    };
+    const running: Running = { replica, startedMs: nowMs };
     place.running = running;
     place.emptied = false;
     log.info({ ...this.#key, ordinal, pid: replica.pid }, 'replica started');
@@ -341,8 +332,6 @@ export class RelaySupervisor {
         ...(drain && { drain }),
         ...(running && {
           process: {
-            signature: running.signature,
-            ready: running.replica.status?.ready === true,
             drained: running.replica.drained,
             stopping: running.replica.stopping,
           },
@@ -351,10 +340,10 @@ export class RelaySupervisor {
     });
   }
 
-  /** What a process is given at its start: another one is needed when it changes. */
-  #signature(): string {
-    const { listeners } = this.#wanted;
-    return JSON.stringify(listeners.map(({ name, port, protocol }) => `${name}=${port}/${protocol}`).sort());
+  /** Of ports that the config names, and no others: a replica may be slow to see that one is gone. */
+  #socketFor(port: number): Socket {
+    if (this.#wanted.listeners.some((listener) => listener.port === port)) return this.#ports.socket(port);
+    throw new Error(`port ${port} is no longer wanted`);
   }
 
   #socketOf(ordinal: number): string {

@@ -10,8 +10,8 @@ export interface ReplicaFacts {
     /** What it last told; absent until it did, and when it has gone silent. */
     readonly status?: ReplicaStatus;
     readonly stopping: boolean;
-    /** It was started with other listeners than wanted now. */
-    readonly outdated: boolean;
+    /** Of a port that the config names it has no socket. */
+    readonly lacksPort: boolean;
   };
   /** Ends in a row that nobody asked for, and how the last one was. */
   readonly failures: number;
@@ -51,7 +51,7 @@ function stateOf({ wanted, process, failures, stopped }: ReplicaFacts): RelayRep
 
 function problemOf(facts: ReplicaFacts): RelayReplica['problem'] | undefined {
   const { ordinal, wanted, process, hindrance, failures, how, stopped } = facts;
-  if (hindrance && wanted && (!process || process.outdated)) return hindrance;
+  if (hindrance && wanted && (!process || process.lacksPort)) return hindrance;
   if (process || failures === 0 || stopped) return undefined;
   return { reason: 'ReplicaFailed', message: `replica ${ordinal} ${how}; it is started again` };
 }

@@ -1,7 +1,10 @@
 /** One process of a relay: started, asked how it is, ended. Whether it should run is decided elsewhere. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
+import Type from 'typebox';
+import Schema from 'typebox/schema';
 import { askStatus, type ReplicaStatus, statusAgent } from './replica-status.ts';
 
 /** How soon a replica is asked again: at first and after a change of its config, and otherwise (ms). */
@@ -10,9 +13,6 @@ const STEADY_MS = 1_000;
 const EAGER_FOR_MS = 10_000;
 /** Questions without an answer after which what it said before no longer holds. */
 const SILENT = 3;
-
-/** Of each socket: a replica that drains closes one, and takes the next when it is wanted again. */
-const DESCRIPTORS = 4;
 
 /** What a replica needs of the environment; secrets of the caller's stay with the caller. */
 const ENVIRONMENT = ['PATH', 'HOME', 'TZ', 'LANG', 'LC_ALL', 'NODE_ENV', 'NODE_EXTRA_CA_CERTS'];
@@ -27,10 +27,21 @@ export interface ReplicaLaunch {
   readonly admin: string;
   /** Address at which it serves metrics, health and readiness; its ordinal is added to the port of the config. */
   readonly monitoring: string;
-  readonly listenAddress?: string;
-  /** Listeners and the descriptors of this process that they listen on. */
-  readonly listeners: readonly { readonly name: string; readonly fd: number }[];
+  /**
+   * The socket of a port that it asks for.
+   * @throws {Error} when it is not to have it now, with the reason
+   */
+  readonly socket: (port: number) => Socket;
 }
+
+/** What a replica says by its channel, as it comes from another process. */
+const Word = Schema.Compile(
+  Type.Object({
+    /** Hand me the socket of this port; I have closed it. */
+    socket: Type.Union([Type.Literal('take'), Type.Literal('closed')]),
+    port: Type.Integer({ minimum: 1, maximum: 65_535 }),
+  }),
+);
 
 export interface ReplicaEnd {
   /** For a person: how it ended. */
@@ -47,6 +58,7 @@ export class Replica {
   readonly #child: ChildProcess;
   readonly #changed: () => void;
   readonly #agent = statusAgent();
+  readonly #ports = new Set<number>();
   #status: ReplicaStatus | undefined;
   #drainedPolls = 0;
   #silent = 0;
@@ -64,6 +76,7 @@ export class Replica {
     // A socket of a former process of this ordinal, which did not live to remove it.
     rmSync(launch.admin, { force: true });
     this.#child = start(launch);
+    this.#child.on('message', (word: unknown) => this.#heard(word));
     this.ended = this.#end();
     this.#ask(EAGER_MS);
   }
@@ -75,6 +88,11 @@ export class Replica {
   /** What it last told; undefined until it did, and when it has gone silent. */
   get status(): ReplicaStatus | undefined {
     return this.#status;
+  }
+
+  /** Of the sockets that it was handed and has not closed. */
+  get ports(): ReadonlySet<number> {
+    return this.#ports;
   }
 
   get stopping(): boolean {
@@ -105,6 +123,25 @@ export class Replica {
   kill(): void {
     this.#stopping = true;
     this.#child.kill('SIGKILL');
+  }
+
+  #heard(word: unknown): void {
+    if (!Word.Check(word)) return;
+    const { socket: wish, port } = word;
+    if (wish === 'take') this.#hand(port);
+    else this.#ports.delete(port);
+    this.#changed();
+  }
+
+  #hand(port: number): void {
+    // A replica that ends meanwhile needs nothing any more.
+    const sent = (): void => undefined;
+    try {
+      this.#child.send({ port }, this.#launch.socket(port), { keepOpen: true }, sent);
+      this.#ports.add(port);
+    } catch (error) {
+      this.#child.send({ port, problem: error instanceof Error ? error.message : String(error) }, sent);
+    }
   }
 
   #ask(inMs: number): void {
@@ -153,28 +190,20 @@ export class Replica {
   }
 }
 
-function start({
-  program,
-  ordinal,
-  config,
-  spool,
-  admin,
-  monitoring,
-  listenAddress,
-  listeners,
-}: ReplicaLaunch): ChildProcess {
+function start({ program, ordinal, config, spool, admin, monitoring }: ReplicaLaunch): ChildProcess {
   const [command, ...first] = program;
-  // Its log lines go out as they are. The channel is there to be closed: by the kernel too, when this process is killed.
-  const stdio: ('ignore' | 'inherit' | 'ipc' | number)[] = ['ignore', 'inherit', 'inherit', 'ipc'];
-  const inherited = listeners.flatMap(({ name, fd }) =>
-    Array.from({ length: DESCRIPTORS }, () => ['--inherit', `${name}=${stdio.push(fd) - 1}`]).flat(),
-  );
   const given = [
     ...['--config', config, '--spool', spool, '--ordinal', String(ordinal)],
     ...['--admin', admin, '--monitoring', monitoring, '--monitoring-offset', String(ordinal), '--supervised'],
-    ...(listenAddress === undefined ? [] : ['--listen-address', listenAddress]),
   ];
   const env = Object.fromEntries(ENVIRONMENT.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])));
-  // A process group of its own: Ctrl-C at a terminal reaches the supervisor alone, and it ends the replicas.
-  return spawn(command, [...first, 'relay', ...given, ...inherited], { stdio, env, cwd: spool, detached: true });
+  return spawn(command, [...first, 'relay', ...given], {
+    // Its log lines go out as they are. By the channel it is handed sockets, and sees it close: the kernel closes it when
+    // this process is killed.
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    env,
+    cwd: spool,
+    // A process group of its own: Ctrl-C at a terminal reaches the supervisor alone, and it ends the replicas.
+    detached: true,
+  });
 }

@@ -5,12 +5,11 @@ import { decide, restartDelayMs, type Slot, type Wanted } from './supervision.ts
 const NOW = 1_000_000;
 const wanted = (change: Partial<Wanted> = {}): Wanted => ({
   replicas: 2,
-  signature: 'new',
   portsBound: true,
   drainTimeoutMs: 600_000,
   ...change,
 });
-const process = { signature: 'new', ready: true, drained: false, stopping: false };
+const process = { drained: false, stopping: false };
 const slot = (ordinal: number, change: Partial<Slot> = {}): Slot => ({
   ordinal,
   startAfterMs: 0,
@@ -29,7 +28,7 @@ const cases: readonly {
   readonly againMs?: number;
 }[] = [
   { it: 'starts all replicas at first', slots: [slot(0), slot(1)], steps: ['start 0', 'start 1'] },
-  { it: 'leaves what is wanted and runs alone', slots: [runs(0), runs(1, { ready: false })], steps: [] },
+  { it: 'leaves what is wanted and runs alone', slots: [runs(0), runs(1)], steps: [] },
   { it: 'starts none while a port cannot be had', wanted: { portsBound: false }, slots: [slot(0)], steps: [] },
   {
     it: 'starts a dead replica when its time has come',
@@ -107,50 +106,6 @@ const cases: readonly {
     steps: ['resume 1', 'start 1'],
   },
   { it: 'keeps a draining one that is wanted again', slots: [runs(0), runs(1, {}, since(5_000))], steps: ['resume 1'] },
-  {
-    it: 'replaces one replica with other listeners first',
-    slots: [runs(0, { signature: 'old' }), runs(1, { signature: 'old' })],
-    steps: ['terminate 0'],
-  },
-  {
-    it: 'replaces none while one is on its way out',
-    slots: [runs(0, { signature: 'old', stopping: true }), runs(1, { signature: 'old' })],
-    steps: [],
-  },
-  {
-    it: 'replaces none while the former is starting',
-    slots: [slot(0, { startAfterMs: NOW + 1 }), runs(1, { signature: 'old' })],
-    steps: [],
-    againMs: 1,
-  },
-  {
-    it: 'replaces none before the former is ready',
-    slots: [runs(0, { ready: false }), runs(1, { signature: 'old' })],
-    steps: [],
-  },
-  {
-    it: 'replaces the next when the former is ready',
-    slots: [runs(0), runs(1, { signature: 'old' })],
-    steps: ['terminate 1'],
-  },
-  {
-    it: 'replaces one that takes no connections anyway before one that does',
-    slots: [runs(0, { signature: 'old' }), runs(1, { signature: 'old', ready: false })],
-    steps: ['terminate 1'],
-  },
-  {
-    it: 'replaces none while a new port cannot be had',
-    wanted: { portsBound: false },
-    slots: [runs(0, { signature: 'old' }), runs(1, { signature: 'old' })],
-    steps: [],
-  },
-  {
-    it: 'does not replace a replica that drains',
-    wanted: { replicas: 1 },
-    slots: [runs(0), runs(1, { signature: 'old' }, since(0))],
-    steps: [],
-    againMs: 600_000,
-  },
 ];
 
 for (const { it, wanted: change, slots, steps, againMs } of cases) {

@@ -12,9 +12,7 @@ export const restartDelayMs = (failures: number): number =>
 
 export interface Wanted {
   readonly replicas: number;
-  /** Names what replicas are given at their start, and cannot be changed while they run. */
-  readonly signature: string;
-  /** All ports that it names are bound. */
+  /** All ports that the config names are bound. */
   readonly portsBound: boolean;
   readonly drainTimeoutMs: number;
 }
@@ -23,8 +21,6 @@ export interface Wanted {
 export interface Slot {
   readonly ordinal: number;
   readonly process?: {
-    readonly signature: string;
-    readonly ready: boolean;
     readonly drained: boolean;
     readonly stopping: boolean;
   };
@@ -62,8 +58,7 @@ export function decide(wanted: Wanted, slots: readonly Slot[], nowMs: number): D
   const decisions = slots.map((slot) =>
     slot.ordinal < wanted.replicas ? keep(wanted, slot, nowMs) : drain(wanted, slot, nowMs, slot.ordinal === highest),
   );
-  const replaced = replaceOne(wanted, slots);
-  const steps = [...decisions.flatMap((decision) => decision.steps), ...replaced];
+  const steps = decisions.flatMap((decision) => decision.steps);
   const times = decisions.flatMap(({ againMs }) => (againMs === undefined ? [] : [againMs]));
   return { steps, ...(times.length > 0 && { againMs: Math.min(...times) }) };
 }
@@ -98,20 +93,4 @@ function drain(
   if (!wanted.portsBound) return { steps: begin, againMs: leftMs };
   if (startAfterMs > nowMs) return { steps: begin, againMs: Math.min(leftMs, startAfterMs - nowMs) };
   return { steps: [...begin, { step: 'start', ordinal }] };
-}
-
-/**
- * Replicas with other listeners than wanted are replaced one by one, each once all others are ready, so that there is
- * always somebody to take the connections that wait; what does not become ready ends the replacing.
- */
-function replaceOne({ replicas, signature, portsBound }: Wanted, slots: readonly Slot[]): readonly Step[] {
-  if (!portsBound) return [];
-  const kept = slots.filter(({ ordinal }) => ordinal < replicas);
-  const outdated = kept.filter(({ process }) => process && process.signature !== signature);
-  const underway = kept.some(
-    ({ process }) => !process || process.stopping || (process.signature === signature && !process.ready),
-  );
-  // One that is not ready takes no connections anyway.
-  const next = outdated.find(({ process }) => process?.ready === false) ?? outdated[0];
-  return next && !underway ? [{ step: 'terminate', ordinal: next.ordinal }] : [];
 }
