@@ -5,6 +5,7 @@
 import type { KindTypes } from '../crds/kinds.ts';
 import type { KindName, ObjectKey } from '../crds/resource.ts';
 import type { SmtpRelaySpec } from '../crds/smtprelay.ts';
+import type { DnsRecord } from './dns/records.ts';
 
 export interface Objects {
   /** Accepted objects of a kind, from memory. Empty until `synced`. */
@@ -167,6 +168,34 @@ export interface Relays {
   watch(listener: (key: ObjectKey) => void): void;
 }
 
+/** Records of a MailDomain that another program is to publish. */
+export interface Publication {
+  readonly namespace: string;
+  /** Of the MailDomain, and of what is made for it. */
+  readonly name: string;
+  readonly owner: SecretOwner;
+  readonly records: readonly Pick<DnsRecord, 'type' | 'name' | 'value'>[];
+  readonly ttlSeconds: number;
+  /** Whether the records stay when the MailDomain is deleted. */
+  readonly outlives: boolean;
+}
+
+/**
+ * Unavailable: nothing here publishes. Unread: what is there is not known yet. None: nothing was asked of it. NameTaken: another's stands where ours should.
+ * Waiting: the publisher has not read it yet, as it is now. Read: it has; DNS tells whether it did what it says.
+ */
+export type PublicationState = 'Unavailable' | 'Unread' | 'None' | 'NameTaken' | 'Waiting' | 'Read';
+
+export interface Publications {
+  state(key: ObjectKey): Promise<PublicationState>;
+  /** The same again writes nothing; nothing is done where it is Unavailable or NameTaken. */
+  apply(publication: Publication): Promise<void>;
+  /** Takes away what we asked for, if anything. */
+  delete(key: ObjectKey): Promise<void>;
+  /** Calls listener when what `state` tells may have changed. */
+  watch(listener: (key: ObjectKey) => void): void;
+}
+
 export interface OperatorEvent {
   readonly kind: KindName;
   readonly key: ObjectKey;
@@ -198,6 +227,8 @@ export interface Backend {
   /** Whether certificates can be asked for. */
   readonly issuesCertificates: boolean;
   readonly namespaces: Namespaces;
+  /** Absent: nothing here publishes DNS records. */
+  readonly publications?: Publications;
   /** Host name and port at which a user of the relay submits; differs between a cluster and one machine. */
   readonly submissionHost: (relay: ObjectKey) => string;
   /** Names and addresses, beside its hostname, that the relay's own certificate is for. */

@@ -144,6 +144,19 @@ describe('the controllers', () => {
     ]);
   });
 
+  it('delete the keys of a removed domain where that is wished, though they were down meanwhile', async (t) => {
+    const backend = new MemoryBackend();
+    quickstart(backend);
+    const { spec } = domain('example-test');
+    backend.put(domain('example-test', { dkim: { ...spec.dkim, deletionPolicy: 'Delete' } }));
+    const before = await running(t, backend);
+    await until('all ready', () => allReady(backend));
+    await before.stop();
+    backend.take('MailDomain', { namespace: 'default', name: 'example-test' });
+    await running(t, backend);
+    await until('its keys have gone', () => ![...backend.stored.keys()].some((name) => name.includes('-dkim-')));
+  });
+
   it('make a credential that was deleted anew, with another password', async (t) => {
     const backend = new MemoryBackend();
     quickstart(backend);

@@ -19,7 +19,8 @@ export function splitText(value: string): string[] {
 const quoted = (text: string): string =>
   `"${text.replace(/["\\]/g, '\\$&').replace(/[^ -~]/g, (byte) => `\\${String(byte.charCodeAt(0)).padStart(3, '0')}`)}"`;
 
-function recordData({ type, value }: DnsRecord): string {
+/** What a record holds, as a zone file has it. */
+export function recordData({ type, value }: Pick<DnsRecord, 'type' | 'value'>): string {
   if (type === 'TXT') return splitText(value).map(quoted).join(' ');
   return type === 'PTR' ? `${value}.` : value;
 }

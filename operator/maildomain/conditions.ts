@@ -3,6 +3,7 @@
 import type { MailDomain } from '../../crds/maildomain.ts';
 import { keyOf } from '../../crds/resource.ts';
 import type { SmtpRelay } from '../../crds/smtprelay.ts';
+import type { PublicationState } from '../backend.ts';
 import { dkimName } from '../dns/records.ts';
 import { secretConflict } from '../runtime/apply-plan.ts';
 import type { Judgement } from '../runtime/conditions.ts';
@@ -51,4 +52,47 @@ export function spfIncomplete(domain: MailDomain, relays: readonly SmtpRelay[]):
   const names = relays.map(keyOf).join(', ');
   const message = `No SPF record is proposed: set spec.egress.addresses of the SmtpRelay${names && ` ${names}`}, or spec.spf.include of this MailDomain.`;
   return [{ type: 'SpfIncomplete', status: 'True', reason: 'NoSenderKnown', message }];
+}
+
+/** Whether somebody publishes the records, where that is not left to a person. */
+export function dnsPublished(domain: MailDomain, accepted: Judgement, state: PublicationState): Judgement[] {
+  if (domain.spec.dns.publisher !== 'ExternalDNS') return [];
+  const judged = (status: Judgement['status'], reason: string, message: string): Judgement[] => [
+    { type: 'DnsPublished', status, reason, message },
+  ];
+  if (accepted.status !== 'True') return judged('Unknown', 'NotAccepted', 'Nothing is published as it.');
+  const endpoint = `DNSEndpoint ${keyOf(domain)}`;
+  switch (state) {
+    case 'Unavailable':
+      return judged(
+        'False',
+        'NobodyPublishes',
+        'There is no DNSEndpoint (externaldns.k8s.io/v1alpha1) here: install external-dns with its CRD, or publish status.dnsRecords and set spec.dns.publisher to Manual.',
+      );
+    case 'Unread':
+      return judged(
+        'Unknown',
+        'NotListed',
+        'DNSEndpoints are not read yet: the operator must be allowed to list them.',
+      );
+    case 'NameTaken':
+      return judged(
+        'False',
+        'NameTaken',
+        `${endpoint} belongs to someone else: delete it, or name the MailDomain otherwise.`,
+      );
+    case 'None':
+    case 'Waiting':
+      return judged(
+        'False',
+        'NotRead',
+        `External-dns has not read ${endpoint} yet: run it with --source=crd and --managed-record-types=TXT, for this domain.`,
+      );
+    case 'Read': {
+      const apex = domain.spec.dns.publishApex
+        ? ''
+        : ` SPF at ${domain.spec.domain} is yours to publish, or set publishApex.`;
+      return judged('True', 'Read', `External-dns has read ${endpoint}.${apex}`);
+    }
+  }
 }

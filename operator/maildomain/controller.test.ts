@@ -7,7 +7,7 @@ import { worldOf } from '../../test/harness/domain-world.ts';
 import { domain, relay } from '../../test/harness/manifests.ts';
 import type { Secret } from '../backend.ts';
 import { type ObservedDomain, planDomain } from './controller.ts';
-import { domainDocument, judgeKeys, keySlot, type StoredKey, slotOf } from './dkim-keys.ts';
+import { domainDocument, goesWithItsDomain, judgeKeys, keySlot, type StoredKey, slotOf } from './dkim-keys.ts';
 
 const created = '2026-03-01T12:00:00Z';
 const clock = (): number => Date.parse(created);
@@ -29,6 +29,7 @@ function observed(object: MailDomain, keySecrets: readonly Secret[], addresses =
     views: [{ name: 'outbound', replicas: [], groups: new Map() }],
     storedKeys: stored(object, keySecrets),
     looks: new Map(),
+    publication: 'Unavailable',
   };
 }
 
@@ -321,5 +322,81 @@ describe('a rotation', () => {
     ]);
     assert.equal(after(144).status?.dkim?.keys.length, 0);
     assert.ok(!after(144).status?.dnsRecords?.some(({ name }) => name.includes('_domainkey')));
+  });
+});
+
+describe('what external-dns is to publish', () => {
+  const published = (dns: Partial<MailDomain['spec']['dns']> = {}): MailDomain =>
+    domain('example', { dns: { ...domain('example').spec.dns, publisher: 'ExternalDNS', ...dns } });
+  let keys: Secret[];
+  before(async () => {
+    keys = await made(domain('example'));
+  });
+  const planOf = (given: MailDomain, publication: ObservedDomain['publication']) =>
+    planDomain({ ...observed(given, keys), publication }, clock);
+  const reasonOf = (plan: ReturnType<typeof planDomain>) =>
+    plan.status?.conditions?.find(({ type }) => type === 'DnsPublished')?.reason;
+
+  it('are names of our own', () => {
+    const { publish } = planOf(published(), 'None');
+    assert.deepEqual(
+      publish?.records.map(({ name }) => name),
+      ['chasqui-r1._domainkey.example.test', 'chasqui-e1._domainkey.example.test', '_dmarc.example.test'],
+    );
+    assert.equal(publish?.ttlSeconds, 3600);
+    assert.equal(publish?.outlives, true);
+  });
+
+  it('is the domain itself only where that is wished', () => {
+    const { publish } = planOf(published({ publishApex: true }), 'None');
+    assert.deepEqual(
+      publish?.records.filter(({ name }) => name === 'example.test').map(({ value }) => value),
+      ['v=spf1 ip4:192.0.2.10 -all'],
+    );
+  });
+
+  it('is nothing of a domain that is refused', () => {
+    const refused = { ...published(), spec: { ...published().spec, relayRefs: [{ name: 'lost' }] } };
+    assert.equal(planOf(refused, 'None').publish, undefined);
+  });
+
+  for (const [sentence, state, reason] of [
+    ['says so where nobody publishes', 'Unavailable', 'NobodyPublishes'],
+    ['says so where another has the name', 'NameTaken', 'NameTaken'],
+    ['says so while external-dns has not read it', 'Waiting', 'NotRead'],
+    ['says so once it has', 'Read', 'Read'],
+  ] as const) {
+    it(sentence, () => assert.equal(reasonOf(planOf(published(), state)), reason));
+  }
+
+  it('is taken away when a person publishes again', () => {
+    const plan = planOf(domain('example'), 'Read');
+    assert.deepEqual(plan.unpublish, { namespace: 'default', name: 'example' });
+    assert.equal(plan.publish, undefined);
+    assert.equal(reasonOf(plan), undefined);
+    assert.equal(planOf(domain('example'), 'None').unpublish, undefined);
+  });
+});
+
+describe('keys that go with their MailDomain', () => {
+  const withDeletion = (deletionPolicy: 'Retain' | 'Delete'): MailDomain =>
+    domain('example', { dkim: { ...domain('example').spec.dkim, deletionPolicy } });
+
+  it('say so in their Secrets, by which alone it is known once it is gone', async () => {
+    const [kept, going] = [await made(withDeletion('Retain')), await made(withDeletion('Delete'))];
+    assert.deepEqual(kept.map(goesWithItsDomain), [false, false]);
+    assert.deepEqual(going.map(goesWithItsDomain), [true, true]);
+    assert.deepEqual(planDomain(observed(withDeletion('Retain'), kept), clock).apply, []);
+    assert.deepEqual(planDomain(observed(withDeletion('Delete'), going), clock).apply, []);
+  });
+
+  it('say so after an edit, with the same key in them', async () => {
+    const keys = await made(withDeletion('Retain'));
+    const [first] = planDomain(observed(withDeletion('Delete'), keys), clock).apply ?? [];
+    assert.ok(first && 'data' in first);
+    assert.ok(goesWithItsDomain(first));
+    assert.deepEqual(first.data, keys[0]?.data);
+    const back = planDomain(observed(withDeletion('Retain'), [first]), clock).apply ?? [];
+    assert.deepEqual(back, [keys[0]]);
   });
 });

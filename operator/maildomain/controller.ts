@@ -2,7 +2,7 @@
 import type { MailDomain } from '../../crds/maildomain.ts';
 import { keyOf, type ObjectKey } from '../../crds/resource.ts';
 import type { SmtpRelay } from '../../crds/smtprelay.ts';
-import type { Objects, Secrets } from '../backend.ts';
+import type { Objects, PublicationState, Secrets } from '../backend.ts';
 import { recordId, type Seen } from '../dns/checker.ts';
 import { dnsRecords, type WantedRecord } from '../dns/records.ts';
 import { admits, isSameKey, type LabelsOf, relayKeys } from '../references.ts';
@@ -10,16 +10,18 @@ import { type Judgement, readyFrom, setConditions } from '../runtime/conditions.
 import type { Clock, Controller, Plan, World } from '../runtime/plan.ts';
 import { entryProgrammed, type RelayView } from '../smtprelay/programmed.ts';
 import { findDomain } from '../smtprelay/relay-group.ts';
-import { dkimReady, spfIncomplete } from './conditions.ts';
+import { dkimReady, dnsPublished, spfIncomplete } from './conditions.ts';
 import {
   type DkimKey,
   domainDocument,
+  goesWithItsDomain,
   judgeKeys,
   keyRecipe,
   keySlot,
   type StoredKey,
   slotOf,
   slotsToRead,
+  withPolicy,
 } from './dkim-keys.ts';
 import { decideKeys, keyEvents, retireAfterMs, statusKey } from './key-states.ts';
 import {
@@ -31,6 +33,7 @@ import {
   type RelayFor,
   wasAccepted,
 } from './policies.ts';
+import { asksForPublication, planPublication } from './publication.ts';
 import { dnsVerified, recordEvents, type SeenRecord, seenRecords, statusRecord } from './records.ts';
 import type { Rotation } from './rotation.ts';
 
@@ -47,6 +50,8 @@ export interface ObservedDomain {
   readonly storedKeys: readonly StoredKey[];
   /** What DNS has of its records, by `recordId`. */
   readonly looks: ReadonlyMap<string, Seen>;
+  /** Whether somebody publishes its records, where that is asked of somebody. */
+  readonly publication: PublicationState;
 }
 
 /** What the policies ask of the world. */
@@ -64,7 +69,7 @@ export const mailDomainController: Controller<'MailDomain', ObservedDomain> = {
   kind: 'MailDomain',
 
   async observe(key, outside) {
-    const { objects, secrets, relays, groups, dns } = outside;
+    const { objects, secrets, relays, groups, dns, publication } = outside;
     const domain = objects.get('MailDomain', key);
     if (!domain) {
       dns.observe(keyOf({ metadata: key }), []);
@@ -83,10 +88,17 @@ export const mailDomainController: Controller<'MailDomain', ObservedDomain> = {
       views: refs.map((ref) => ({ name: ref.name, replicas: relays.observe(ref), groups: groups(ref) })),
       storedKeys,
       looks: dns.observe(keyOf(domain), wanted),
+      publication: asksForPublication(domain) ? await publication(key) : 'Unavailable',
     };
   },
 
   plan: planDomain,
+
+  async forget({ namespace, name }, secrets) {
+    for (const secret of await secrets.ownedBy(namespace, { kind: 'MailDomain', name })) {
+      if (goesWithItsDomain(secret)) await secrets.delete(namespace, secret.name);
+    }
+  },
 
   affectedBy(kind, key, objects) {
     if (kind === 'SmtpRelay') return domainsOfRelay(key, objects);
@@ -116,7 +128,7 @@ const recordsOf = (
   dnsRecords({ domain: spec, relays: relays.map((relay) => relay.spec), keys }).slice(0, MOST_RECORDS);
 
 export function planDomain(observed: ObservedDomain, clock: Clock): Plan<'MailDomain'> {
-  const { domain, world, relays, views, storedKeys, looks } = observed;
+  const { domain, world, relays, views, storedKeys, looks, publication } = observed;
   const nowMs = clock();
   const accepted = judgeDomain(domain, world);
   const inForce = accepted.status === 'True';
@@ -147,18 +159,26 @@ export function planDomain(observed: ObservedDomain, clock: Clock): Plan<'MailDo
   const needed = [accepted, dkim, ...(domain.spec.dns.verification === 'Required' ? [verified] : []), programmed];
   return {
     create: create.map((slot) => keyRecipe(domain, slot, nowMs)),
+    apply: inForce ? withPolicy(domain, storedKeys, ready) : [],
     delete: inForce ? rotation.remove.map(({ selector }) => secretOf(domain, selector, stored.ready)) : [],
     secretCondition: 'DkimReady',
+    ...(inForce && planPublication(domain, records, publication)),
     status: {
       observedGeneration: domain.metadata.generation,
       conditions: setConditions(
         domain,
-        [accepted, dkim, verified, programmed, ...spfIncomplete(domain, relays), readyFrom(needed)],
+        [
+          accepted,
+          dkim,
+          verified,
+          programmed,
+          ...dnsPublished(domain, accepted, publication),
+          ...spfIncomplete(domain, relays),
+          readyFrom(needed),
+        ],
         clock,
       ),
-      ...(inForce
-        ? publication(domain, relays, rotation, records)
-        : domain.status?.dkim && { dkim: domain.status.dkim }),
+      ...(inForce ? toPublish(domain, relays, rotation, records) : domain.status?.dkim && { dkim: domain.status.dkim }),
     },
     events: [
       ...create.map(({ algorithm, selector }) => ({
@@ -198,7 +218,7 @@ function secretOf({ metadata: { namespace } }: MailDomain, selector: string, key
 }
 
 /** Records are told only for a domain that is accepted: those of a rival would break the holder's mail. */
-function publication(
+function toPublish(
   domain: MailDomain,
   relays: readonly SmtpRelay[],
   { keys }: Rotation,

@@ -17,6 +17,9 @@ import type { SecretRecipe } from '../runtime/plan.ts';
 import { domainOf } from './policies.ts';
 import { ALGORITHMS, type Algorithm, numberOf, selectorOf } from './rotation.ts';
 
+/** Annotation of a Secret. */
+const POLICY = 'deletion-policy';
+
 /** A change of its value asks for new keys. */
 export const ROTATE = 'chasqui.dev/rotate-dkim';
 
@@ -166,6 +169,7 @@ export function keyRecipe(
     annotations: {
       algorithm,
       created: timestamp(nowMs),
+      ...(domain.spec.dkim.deletionPolicy === 'Delete' && { [POLICY]: 'Delete' }),
       domain: domainOf(domain),
       ...(request !== undefined && { request }),
       selector,
@@ -178,6 +182,25 @@ export function keyRecipe(
       return { 'private.pem': pem.toString(), 'public.txt': `${publicValue(privateKey)}\n` };
     },
   };
+}
+
+/** Whether the key goes with its MailDomain. Nothing but its Secret says so once that is gone. */
+export const goesWithItsDomain = ({ purpose, annotations }: Secret): boolean =>
+  purpose === 'dkim' && annotations[POLICY] === 'Delete';
+
+/** Secrets of keys that say otherwise than the MailDomain does whether they go with it. */
+export function withPolicy(
+  domain: MailDomain,
+  stored: readonly StoredKey[],
+  keys: readonly Pick<DkimKey, 'secretName'>[],
+): Secret[] {
+  const goes = domain.spec.dkim.deletionPolicy === 'Delete';
+  return stored.flatMap(({ secret }) => {
+    if (!secret || goesWithItsDomain(secret) === goes) return [];
+    if (!keys.some(({ secretName }) => secretName === secret.name)) return [];
+    const { [POLICY]: _, ...others } = secret.annotations;
+    return [{ ...secret, owner: ownerOf(domain), annotations: { ...others, ...(goes && { [POLICY]: 'Delete' }) } }];
+  });
 }
 
 /** What relays are told of the domain: with no usable key its mail waits (451 4.7.5) and is never sent unsigned. */

@@ -20,7 +20,7 @@ const CONFLICT_AGAIN_MS = 60_000;
 type Target = KindTypes[KindName];
 
 /** What applying a plan acts on. */
-export type Effects = Pick<Backend, 'objects' | 'secrets' | 'relays' | 'events'>;
+export type Effects = Pick<Backend, 'objects' | 'secrets' | 'relays' | 'events' | 'publications'>;
 
 /**
  * @returns milliseconds until the object is to be reconciled again, if at all
@@ -40,6 +40,8 @@ export async function applyPlan(
   const created = await createSecrets(plan.create ?? [], backend);
   const applied = await applySecrets(plan.apply ?? [], backend);
   if (plan.relay) await backend.relays.apply(plan.relay);
+  if (plan.publish) await backend.publications?.apply(plan.publish);
+  if (plan.unpublish) await backend.publications?.delete(plan.unpublish);
   const removed = plan.removeRelay === undefined || (await backend.relays.remove(key, plan.removeRelay.drainTimeoutMs));
 
   const conflicts = [...created.conflicts, ...applied.conflicts];

@@ -1,7 +1,18 @@
 /** A plan: everything a controller decided about one object, as data. Controllers decide; `applyPlan` acts. */
 import type { KindTypes } from '../../crds/kinds.ts';
 import type { KindName, ObjectKey } from '../../crds/resource.ts';
-import type { Backend, Namespaces, Objects, OperatorEvent, RelayGroup, Relays, Secret, Secrets } from '../backend.ts';
+import type {
+  Backend,
+  Namespaces,
+  Objects,
+  OperatorEvent,
+  Publication,
+  PublicationState,
+  RelayGroup,
+  Relays,
+  Secret,
+  Secrets,
+} from '../backend.ts';
 import type { DnsChecker } from '../dns/checker.ts';
 
 /**
@@ -21,6 +32,9 @@ export interface Plan<Kind extends KindName> {
   readonly relay?: RelayGroup;
   /** The relay's replicas are to be drained and ended within this time (ms). */
   readonly removeRelay?: { readonly drainTimeoutMs: number };
+  /** Records that the backend has published; a key: what was published under it is taken away. */
+  readonly publish?: Publication;
+  readonly unpublish?: ObjectKey;
   /** Whether our finalizer is to be on the object; taken off only once `removeRelay` has ended. */
   readonly finalizer?: boolean;
   /** The condition that turns False with reason SecretConflict, and Ready with it, when a Secret is another's. */
@@ -43,6 +57,7 @@ export interface World
   /** The groups that were applied lately to a relay, by config hash. */
   readonly groups: (relay: ObjectKey) => ReadonlyMap<string, RelayGroup>;
   readonly dns: Pick<DnsChecker, 'observe'>;
+  readonly publication: (key: ObjectKey) => Promise<PublicationState>;
 }
 
 /** One controller: all input in observe, all decisions in plan. */

@@ -78,6 +78,7 @@ export async function runControllers(
     objects: backend.objects,
     relays: backend.relays,
     events: backend.events,
+    ...(backend.publications && { publications: backend.publications }),
     secrets: telling(backend.secrets, secretChanged),
   };
 
@@ -94,6 +95,7 @@ export async function runControllers(
       dns,
       namespaces: backend.namespaces,
       issuesCertificates: backend.issuesCertificates,
+      publication: async (domain) => (await backend.publications?.state(domain)) ?? 'Unavailable',
       submissionHost: (relay) => backend.submissionHost(relay),
       serviceNames: (relay) => backend.serviceNames(relay),
       bindPort: (port) => backend.bindPort(port),
@@ -133,8 +135,9 @@ export async function runControllers(
   });
   backend.secrets.watch(secretChanged);
   backend.relays.watch((key) => objectChanged('SmtpRelay', key));
-  // Of domains alone.
+  // Both of domains alone.
   dns.watch((id) => queue.add(`MailDomain/${id}`));
+  backend.publications?.watch((domain) => queue.add(idOf('MailDomain', domain)));
   await backend.start();
   if (!(await campaign())) return { stop: () => backend.stop() };
   for (const { kind } of KINDS) {

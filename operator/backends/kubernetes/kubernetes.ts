@@ -4,6 +4,7 @@ import { type Backend, REFERENCE_LABEL } from '../../backend.ts';
 import type { KeptKey } from '../../metrics.ts';
 import type { ReflectorTimes } from '../../runtime/reflector.ts';
 import type { ApiKind, KubernetesApi, LiveObject } from './api.ts';
+import { DNS_ENDPOINT } from './children/dns-endpoint.ts';
 import { bindPort, LABELS, MANAGER, podsServiceName } from './children/identity.ts';
 import { NAMESPACE, SECRET } from './children/kinds.ts';
 import type { Log } from './cluster.ts';
@@ -12,6 +13,7 @@ import { ApiEvents } from './events.ts';
 import { untilServed } from './kinds-served.ts';
 import { ApiNamespaces } from './namespaces.ts';
 import { ApiObjects } from './objects.ts';
+import { Endpoints } from './publications.ts';
 import { KubernetesRelays } from './relays.ts';
 import { replicaClient } from './replica-client.ts';
 import { ApiSecrets } from './secrets.ts';
@@ -42,6 +44,7 @@ export class KubernetesBackend implements Backend {
   readonly relays: KubernetesRelays;
   readonly events: ApiEvents;
   readonly namespaces: ApiNamespaces;
+  readonly publications: Endpoints;
   readonly #options: KubernetesOptions;
   readonly #secretCopies: Watched<LiveObject>;
   readonly #references: Watched<LiveObject>;
@@ -87,6 +90,12 @@ export class KubernetesBackend implements Backend {
       ...following,
       namespaces: relayNamespaces,
       changed: (relay) => this.relays.noticed(relay),
+    });
+    this.publications = new Endpoints({
+      api,
+      namespaces,
+      nowMs: () => performance.now(),
+      failed: (err, retryMs) => failed(DNS_ENDPOINT, err, retryMs),
     });
     this.relays = new KubernetesRelays({
       api,
@@ -164,7 +173,7 @@ export class KubernetesBackend implements Backend {
     this.#stop.abort();
     await this.relays.stop();
     await this.events.stop();
-    await Promise.all(this.#copied().map((copy) => copy.stop()));
+    await Promise.all([...this.#copied(), this.publications].map((copy) => copy.stop()));
   }
 
   #copied() {
