@@ -1,7 +1,7 @@
 /** The client against a real API server: what it asks, and how refusals are told. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { ApiServer } from '../../../test/cluster/api-server.ts';
+import { ApiServer, needsOwnApiServer } from '../../../test/cluster/api-server.ts';
 import { NotLeader } from '../../runtime/lease.ts';
 import type { ApiKind, ApiObject, WatchEvent } from './api.ts';
 import { AlreadyExists, Conflict, Forbidden, Gone, Invalid, NotFound, Unavailable } from './api-error.ts';
@@ -95,7 +95,7 @@ describe('the client', () => {
     assert.equal((await client.served('nobody.example', 'v1')).size, 0);
   });
 
-  it('tells what is refused', async () => {
+  it('tells what is refused', needsOwnApiServer, async () => {
     await assert.rejects(client.create(CONFIG_MAP, note('Wrong Name')), Invalid);
     const nobody = await connect((await api.user('nobody')).kubeconfig);
     try {
@@ -136,7 +136,7 @@ describe('the client', () => {
     assert.ok(connected.length === 1 && Number(connected[0]) <= 8, `${connected.join()} connections`);
   });
 
-  it('says so when nobody answers', async () => {
+  it('says so when nobody answers', needsOwnApiServer, async () => {
     api.pause();
     try {
       const impatient = client.with({ writeTimeoutMs: 300 });
@@ -149,7 +149,7 @@ describe('the client', () => {
     }
   });
 
-  it('says Gone of a version that is too old to watch from', async () => {
+  it('says Gone of a version that is too old to watch from', needsOwnApiServer, async () => {
     // An API server that starts knows nothing of what was before.
     await api.restart();
     const options = { resourceVersion: '1', timeoutSeconds: 60, signal: AbortSignal.timeout(60_000) };
