@@ -132,3 +132,20 @@ test('a client that hangs up within its body is no fault', async () => {
   assert.equal((await ask('GET', '/v1/things')).code, 200);
   assert.deepEqual(faults, []);
 });
+
+test('a body that does not come in time is waited for no longer', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const socket = connect(port, '127.0.0.1');
+  await once(socket, 'connect');
+  const closed = once(socket, 'close');
+  const taken = once(server, 'request');
+  socket.write('POST /v1/things/change HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{"to"');
+  await taken;
+  // Who asks is told first, so that the body is read only some turns later.
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+  t.mock.timers.tick(9_999);
+  assert.equal(socket.closed, false);
+  t.mock.timers.tick(1);
+  await closed;
+  assert.deepEqual(faults, []);
+});
