@@ -257,6 +257,17 @@ describe('the operator on an API server', needsOwnApiServer, () => {
     await untilStill(api, operator.userAgent);
     assert.deepEqual(await writesOf(api, operator.userAgent), []);
   });
+
+  it('lets a namespace go that is deleted with all that is in it', async () => {
+    await api.kubectl.run('delete', 'namespace', 'mail', '--timeout=90s');
+    assert.ok(operator.runs && (await operator.healthy()));
+    await operator.until(
+      'nothing waits',
+      async () => (await operator.metric('workqueue_depth{name="smtprelay"}')) === 0,
+    );
+    assert.equal(await operator.metric('chasqui_smtprelay_ready{namespace="mail",name="outbound"}'), undefined);
+    await operator.stop();
+  });
 });
 
 /** What a process wrote, but for its lease: verb and object. */
