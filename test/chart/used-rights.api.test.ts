@@ -162,7 +162,7 @@ describe('the operator under the roles of the chart', needsOwnApiServer, () => {
 
     connection = await connect(api.kubeconfig);
     const client = new Client({ connection, userAgent: 'node', writeTimeoutMs: 10_000, mayWrite: () => undefined });
-    node = await PlayedNode.start(api, client, 4);
+    node = await PlayedNode.start(api, client, 7);
     const { kubeconfig } = await api.serviceAccount('chasqui-system', 'chasqui');
     operator = await OperatorProcess.start(
       ...([

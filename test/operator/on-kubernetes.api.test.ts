@@ -52,7 +52,7 @@ describe('the operator on an API server', needsOwnApiServer, () => {
     connection = await connect(api.kubeconfig);
     const client = new Client({ connection, userAgent: 'node', writeTimeoutMs: 10_000, mayWrite: () => undefined });
     await api.kubectl.run('create', 'namespace', 'mail');
-    node = await PlayedNode.start(api, client, 2);
+    node = await PlayedNode.start(api, client, 6);
     operator = await OperatorProcess.start(api.kubeconfig);
   });
   after(async () => {
