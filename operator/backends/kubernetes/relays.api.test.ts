@@ -132,4 +132,35 @@ describe('relays in a cluster', { timeout: 240_000 }, () => {
     await scene.put({ replicas: 2 });
     assert.equal(await scene.kubectl('get', 'service', '-o', 'name'), 'service/outbound\nservice/outbound-pods');
   });
+
+  it('have a PodMonitor once the cluster has that kind, written once', async () => {
+    await scene.server.kubectl.apply(POD_MONITORS);
+    await scene.server.kubectl.run('wait', '--for=condition=Established', 'crd', POD_MONITORS.metadata.name);
+    await scene.restart('operator-3');
+    await scene.put({ replicas: 2 });
+    const port = 'jsonpath={.spec.podMetricsEndpoints[0].port}';
+    assert.equal(await scene.kubectl('get', 'podmonitor', 'outbound', '-o', port), 'monitoring');
+    await scene.restart('operator-4');
+    await scene.untilReported(await scene.put({ replicas: 2 }));
+    assert.deepEqual(await scene.writesOf('operator-4'), []);
+  });
 });
+
+/** The kind of the Prometheus operator, without its schema. */
+const POD_MONITORS = {
+  ...{ apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition' },
+  metadata: {
+    name: 'podmonitors.monitoring.coreos.com',
+    annotations: { 'api-approved.kubernetes.io': 'unapproved, for a test' },
+  },
+  spec: {
+    ...{ group: 'monitoring.coreos.com', scope: 'Namespaced' },
+    names: { kind: 'PodMonitor', listKind: 'PodMonitorList', plural: 'podmonitors', singular: 'podmonitor' },
+    versions: [
+      {
+        ...{ name: 'v1', served: true, storage: true },
+        schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
+      },
+    ],
+  },
+};
