@@ -124,6 +124,14 @@ export const CEL_RULES: Readonly<Record<KindName, CelRules>> = {
         says: `self + ' is neither a host name nor an IP address'`,
       },
     ],
+    credentialsNeedTls: [
+      {
+        at: 'delivery.routes[].smarthosts[]',
+        field: '.tls.mode',
+        rule: `!has(self.credentialsSecretRef) || self.tls.mode in ['Required', 'Verified']`,
+        says: text('must be Required or Verified: credentials are not sent without TLS'),
+      },
+    ],
     destinationsMatchServers: [
       {
         at: 'delivery.destinations[]',

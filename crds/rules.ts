@@ -113,6 +113,17 @@ const smarthostsAreHosts: Rule<RelaySpec> = ({ delivery }) =>
     ),
   );
 
+const credentialsNeedTls: Rule<RelaySpec> = ({ delivery }) =>
+  delivery.routes.flatMap(({ smarthosts }, route) =>
+    smarthosts.flatMap(({ credentialsSecretRef, tls }, index) =>
+      when(
+        credentialsSecretRef !== undefined && tls.mode !== 'Required' && tls.mode !== 'Verified',
+        `.delivery.routes[${route}].smarthosts[${index}].tls.mode`,
+        'must be Required or Verified: credentials are not sent without TLS',
+      ),
+    ),
+  );
+
 const destinationsMatchServers: Rule<RelaySpec> = ({ delivery }) =>
   delivery.destinations.flatMap(({ match }, index) =>
     when(
@@ -229,6 +240,7 @@ const RULES: { readonly [Kind in KindName]: RulesOf<Kind> } = {
     egressAddressesAreAddresses,
     resolversAreAddresses,
     smarthostsAreHosts,
+    credentialsNeedTls,
     destinationsMatchServers,
     destinationsSayALimit,
     certificateHasOneSource,

@@ -55,6 +55,12 @@ const Smarthost = Type.Object(
         default: 'Opportunistic',
       }),
     }),
+    credentialsSecretRef: Type.Optional(
+      Type.Object(
+        { name: common.secretName('Name of a Secret with username and password, in this namespace.') },
+        { description: 'What the smarthost asks for (AUTH PLAIN or LOGIN). It needs tls.mode Required or Verified.' },
+      ),
+    ),
   },
   { description: 'A server that takes the mail and delivers it further.' },
 );

@@ -92,7 +92,13 @@ export interface GroupListener {
 
 /** Of the spec of a relay: see there. */
 export type RelayWorkload = Pick<SmtpRelaySpec, 'services' | 'image' | 'podTemplate' | 'networkPolicy'> &
-  Pick<SmtpRelaySpec['queue'], 'storage'>;
+  Pick<SmtpRelaySpec['queue'], 'storage'> & {
+    /**
+     * Secrets of users' own, of the namespace of the relay, that replicas are given: each finds the keys username and
+     * password of them as files in a folder of that name, if they are there. The operator reads none of them.
+     */
+    readonly references?: readonly string[];
+  };
 
 /** A certificate that another is asked for, where there is one who issues them. */
 export interface CertificateRequest {

@@ -94,6 +94,7 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
     now,
     random: Math.random,
     timeouts,
+    references: options.referencesFolder,
   });
   const receiver = createReceiver({
     config,

@@ -6,6 +6,8 @@ import type { OnStep } from './handover/steps.ts';
 export interface RelayOptions {
   readonly configFolder: string;
   readonly spoolFolder: string;
+  /** Folder with a folder for each Secret that the config refers to, and in it a file for each key. */
+  readonly referencesFolder: string;
   readonly ordinal: number;
   /** Address that listeners bind; by default all of this machine. */
   readonly listenAddress?: string;

@@ -1,4 +1,4 @@
-import { resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { runRelay } from '../../relay/main.ts';
 import { type Address, duration, hostAndPort, wholeNumber } from '../arguments.ts';
@@ -13,6 +13,11 @@ export const command = new Command('relay')
   )
   .requiredOption('--config <dir>', 'config folder, written by the operator', path)
   .requiredOption('--spool <dir>', 'spool folder of this replica; no other process may use it', path)
+  .option(
+    '--references <dir>',
+    'folder with a folder for each Secret that the config refers to; by default "references" beside the config folder',
+    path,
+  )
   .requiredOption('--ordinal <n>', 'number of this replica, from 0', wholeNumber(0, 9999))
   .option('--listen-address <address>', 'address to listen on for mail; by default all of them')
   .requiredOption('--admin <socket>', 'unix socket of the admin API')
@@ -43,6 +48,7 @@ export const command = new Command('relay')
     await runRelay({
       configFolder: options.config,
       spoolFolder: options.spool,
+      referencesFolder: options.references ?? join(dirname(options.config), 'references'),
       ordinal: options.ordinal,
       ...(options.listenAddress !== undefined && { listenAddress: options.listenAddress }),
       adminSocket: options.admin,
@@ -64,6 +70,7 @@ function network({ adminListen, adminViewToken: view, adminOperateToken: operate
 interface RelayArguments {
   config: string;
   spool: string;
+  references?: string;
   ordinal: number;
   listenAddress?: string;
   admin: string;

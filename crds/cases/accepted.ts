@@ -1,5 +1,5 @@
 /** Manifests with nothing wrong. */
-import { type AcceptedCase, destination, domain, listener, relay, user } from './manifests.ts';
+import { type AcceptedCase, destination, domain, listener, relay, smarthost, user } from './manifests.ts';
 
 export const ACCEPTED: readonly AcceptedCase[] = [
   ['a relay that says only what it must', relay()],
@@ -41,6 +41,10 @@ export const ACCEPTED: readonly AcceptedCase[] = [
         ],
       },
     }),
+  ],
+  [
+    'credentials for a smarthost that is spoken to under TLS',
+    relay(smarthost({ credentialsSecretRef: { name: 'provider' }, tls: { mode: 'Verified' } })),
   ],
   [
     'limits by domain and by server',

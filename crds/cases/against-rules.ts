@@ -130,6 +130,18 @@ export const AGAINST_RULES: readonly RefusedCase[] = [
     'spec.delivery.routes[0].smarthosts[0].host',
     /neither/,
   ],
+  [
+    'credentials for a smarthost that may be spoken to in clear',
+    relay(smarthost({ credentialsSecretRef: { name: 'provider' }, tls: { mode: 'Opportunistic' } })),
+    'spec.delivery.routes[0].smarthosts[0].tls.mode',
+    /not sent without TLS/,
+  ],
+  [
+    'credentials for a smarthost of which nothing is said',
+    relay(smarthost({ credentialsSecretRef: { name: 'provider' } })),
+    'spec.delivery.routes[0].smarthosts[0].tls.mode',
+    /not sent without TLS/,
+  ],
   ['no source of certificates', relay({ tls: { certificate: {} } }), 'spec.tls.certificate', /ownCA/],
   [
     'a retry without a wait',

@@ -85,13 +85,17 @@ export function relayGroup({
   };
 }
 
-export const workloadOf = ({ services, image, podTemplate, networkPolicy, queue }: SmtpRelaySpec): RelayWorkload => ({
-  services,
-  podTemplate,
-  networkPolicy,
-  storage: queue.storage,
-  ...(image !== undefined && { image }),
-});
+export const workloadOf = (spec: SmtpRelaySpec): RelayWorkload => {
+  const { services, image, podTemplate, networkPolicy, queue, delivery } = spec;
+  const references = delivery.routes.flatMap(({ smarthosts }) =>
+    smarthosts.flatMap(({ credentialsSecretRef: secret }) => secret?.name ?? []),
+  );
+  return {
+    ...{ services, podTemplate, networkPolicy, storage: queue.storage },
+    ...(image !== undefined && { image }),
+    ...(references.length > 0 && { references: [...new Set(references)].sort() }),
+  };
+};
 
 /** Entries by shard, both in order; a shard without entries is absent. */
 function shards<Entry>(

@@ -44,7 +44,10 @@ const deliverySettings = ({
 }: SmtpRelaySpec['delivery']): SettingsDocument['delivery'] => ({
   routes: routes.map(({ match, smarthosts }) => ({
     domains: match.domains.map((domain) => domain.toLowerCase()),
-    smarthosts: smarthosts.map(({ host, port, tls }) => ({ host, port, tls: tls.mode })),
+    smarthosts: smarthosts.map(({ host, port, tls, credentialsSecretRef: secret }) => ({
+      ...{ host, port, tls: tls.mode },
+      ...(secret && { credentials: secret.name }),
+    })),
   })),
   direct,
   retry: { scheduleMs: retry.schedule.map(durationMs), expireAfterMs: durationMs(retry.expireAfter) },

@@ -74,6 +74,8 @@ export const SmarthostSettings = Type.Object({
   host: Type.String({ minLength: 1 }),
   port: portNumber,
   tls: Type.Enum(['Disabled', 'Opportunistic', 'Required', 'Verified']),
+  /** Name of the Secret with the username and password that it asks for: a folder that the replica is given. */
+  credentials: Type.Optional(Type.String({ maxLength: 253, pattern: '^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$' })),
 });
 export type SmarthostSettings = Type.Static<typeof SmarthostSettings>;
 

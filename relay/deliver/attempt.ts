@@ -2,6 +2,7 @@
  * One attempt of a delivery: its recipients are routed by the config in force, and each group is offered to the hosts of
  * its next hop, in order, until one answers for the message.
  */
+import path from 'node:path';
 import type { ConfigSource } from '../config/config.ts';
 import type { Recipient } from '../spool/envelope.ts';
 import { HostFailure, type Judgement, judgeFailure, judgeReply } from './classify.ts';
@@ -30,6 +31,8 @@ export interface AttemptContext {
   readonly halted: () => boolean;
   readonly timeouts: Pick<Timeouts, 'attempt'>;
   readonly limits: DestinationLimits;
+  /** Folder with a folder for each Secret that the config refers to. */
+  readonly references: string;
 }
 
 /** Recipients without an entry were not answered for: the attempt was cut short by us. */
@@ -46,6 +49,8 @@ interface Candidate {
   readonly host: string;
   readonly port: number;
   readonly mode: TlsMode;
+  /** Folder of the credentials that it asks for. */
+  readonly credentials?: string;
   readonly addresses: () => Promise<readonly string[]>;
 }
 
@@ -72,9 +77,8 @@ export async function attempt(
   }
 }
 
-interface Way {
+interface Way extends Pick<Candidate, 'mode' | 'credentials'> {
   readonly target: Target;
-  readonly mode: TlsMode;
 }
 
 interface Group {
@@ -102,13 +106,13 @@ async function attemptHop(context: AttemptContext, hop: NextHop, group: Group): 
 /** Hosts in the order in which they are tried, and what it means when none of them has an address. */
 type Candidates = { readonly hosts: readonly Candidate[]; readonly unreachable: () => Judgement };
 
-async function candidatesOf({ config, dns, random }: AttemptContext, hop: NextHop): Promise<Candidates | Judgement> {
+async function candidatesOf(context: AttemptContext, hop: NextHop): Promise<Candidates | Judgement> {
+  const { config, dns, random, references } = context;
   const { settings } = config.current();
   if ('smarthosts' in hop) {
-    const hosts = hop.smarthosts.map(({ host, port, tls }) => ({
-      host,
-      port,
-      mode: tls,
+    const hosts = hop.smarthosts.map(({ host, port, tls, credentials }) => ({
+      ...{ host, port, mode: tls },
+      ...(credentials !== undefined && { credentials: path.join(references, credentials) }),
       addresses: () => dns.systemAddresses(host),
     }));
     // A smarthost without an address is a fault of ours or of its network, never a reason to bounce.
@@ -150,11 +154,11 @@ async function offerInTurn(
 async function* ways(hosts: readonly Candidate[], pool: Pool): AsyncGenerator<Way | HostFailure> {
   const last: Way[] = [];
   const further: Way[] = [];
-  for (const { host, port, mode, addresses } of hosts.slice(0, MAX_HOSTS)) {
+  for (const { host, port, addresses, ...how } of hosts.slice(0, MAX_HOSTS)) {
     const found = await resolve(host, addresses);
     if (found instanceof HostFailure) yield found;
     for (const [index, address] of found instanceof HostFailure ? [] : found.entries()) {
-      const way = { target: { host, address, port }, mode };
+      const way = { target: { host, address, port }, ...how };
       if (pool.isDown(way.target)) last.push(way);
       else if (index < FIRST_ADDRESSES) yield way;
       else further.push(way);
@@ -211,12 +215,13 @@ interface Transacted {
 /** @param fresh over a new connection */
 async function transact(
   { pool, config, halted }: AttemptContext,
-  { target, mode, lease }: Over,
+  { target, mode, credentials, lease }: Over,
   { message, outgoing, recipients, judgements, leftMs }: Group,
   fresh = false,
 ): Promise<Transacted> {
   const bound = lease?.limit;
-  const { connection, reused } = await pool.take(target, mode, config.current().settings.hostname, { fresh, bound });
+  const { hostname } = config.current().settings;
+  const { connection, reused } = await pool.take(target, mode, hostname, { fresh, bound, credentials });
   const done = { reused, more: false };
   try {
     const { envelope } = message;

@@ -12,6 +12,8 @@ export interface Capabilities {
   readonly dsn: boolean;
   /** RFC 1870; maxBytes is absent where the server names no limit. */
   readonly size: { readonly maxBytes?: number } | undefined;
+  /** Mechanisms, in upper case (RFC 4954). */
+  readonly auth: readonly string[];
 }
 
 /** @param reply lines apart by LF; of HELO, it has no keywords */
@@ -31,6 +33,10 @@ export function capabilitiesOf(reply: string): Capabilities {
     smtputf8: keywords.has('SMTPUTF8'),
     eightBitMime: keywords.has('8BITMIME'),
     dsn: keywords.has('DSN'),
+    auth: (keywords.get('AUTH') ?? '')
+      .toUpperCase()
+      .split(/\s+/)
+      .filter((mechanism) => mechanism !== ''),
     size: size === undefined ? undefined : maxBytes > 0 ? { maxBytes } : {},
   };
 }

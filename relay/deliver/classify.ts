@@ -21,7 +21,7 @@ export function judgeReply(reply: Reply): Judgement {
 }
 
 /** Where a session with a host ended before it could answer for the message. */
-export type FailureStage = 'dns' | 'connect' | 'greeting' | 'tls' | 'session';
+export type FailureStage = 'dns' | 'connect' | 'greeting' | 'tls' | 'auth' | 'session';
 
 /** A host could not be used. The fault is the network's or the host's and may pass: the next host, or later, may do. */
 export class HostFailure extends Error {
@@ -39,12 +39,13 @@ export class HostFailure extends Error {
   }
 }
 
-/** RFC 3463: X.4.1 no answer from host, X.4.2 bad connection, X.4.3 directory server failure, X.7.5 cryptographic failure. */
+/** RFC 3463: X.4.1 no answer from host, X.4.2 bad connection, X.4.3 directory server failure, X.7.5 cryptographic failure, X.7.0 security status (RFC 4954 6). */
 const OWN_CODES: Readonly<Record<FailureStage, readonly [string, string]>> = {
   dns: ['4.4.3', 'cannot look up'],
   connect: ['4.4.1', 'cannot connect to'],
   greeting: ['4.4.2', 'no session with'],
   tls: ['4.7.5', 'cannot secure the connection to'],
+  auth: ['4.7.0', 'cannot authenticate to'],
   session: ['4.4.2', 'lost the connection to'],
 };
 
@@ -55,8 +56,9 @@ const OWN_CODES: Readonly<Record<FailureStage, readonly [string, string]>> = {
 export function judgeFailure(failure: HostFailure): Judgement {
   // What ends a session may be the message: it says nothing about the next one.
   const hostFailed = failure.stage !== 'session' && ({ hostFailed: true } as const);
-  // A refusal of STARTTLS is quoted in the message of its failure: alone it would not say that TLS was required.
-  if (failure.reply && failure.stage !== 'tls') return { state: 'deferred', reply: failure.reply, ...hostFailed };
+  // A refusal of STARTTLS or AUTH is quoted in the message of its failure: alone it would not say what was asked.
+  const quoted = failure.stage === 'tls' || failure.stage === 'auth';
+  if (failure.reply && !quoted) return { state: 'deferred', reply: failure.reply, ...hostFailed };
   const [enhanced, text] = OWN_CODES[failure.stage];
   const reply = ownReply(451, enhanced, `${text} ${failure.host}: ${failure.message}`);
   return { state: 'deferred', reply, ...hostFailed };

@@ -5,8 +5,10 @@
  * in one (RFC 2920), content and its final dot in another.
  */
 import type { Reply } from '../spool/envelope.ts';
+import { authenticate, type Exchange } from './authenticate.ts';
 import { type Capabilities, capabilitiesOf } from './capabilities.ts';
 import { type FailureStage, HostFailure } from './classify.ts';
+import type { Credentials } from './credentials.ts';
 import { codeOf, outOfStep, parseReply } from './reply.ts';
 import { openSocket, type Target } from './tcp.ts';
 import type { Timeouts } from './timeouts.ts';
@@ -17,6 +19,8 @@ export interface ConnectOptions {
   /** What we say in EHLO. */
   readonly hostname: string;
   readonly tls: TlsPlan;
+  /** What the host wants to know who we are; only told under TLS. */
+  readonly credentials?: (() => Promise<Credentials>) | undefined;
   readonly timeouts: Timeouts;
   /** Aborted: no connection is opened any more. */
   readonly signal: AbortSignal;
@@ -48,7 +52,7 @@ const QUIT_MS = 2_000;
 
 /** @throws {HostFailure} */
 export async function connect(target: Target, options: ConnectOptions): Promise<Connection> {
-  const { hostname, tls, timeouts, signal } = options;
+  const { hostname, tls, credentials, timeouts, signal } = options;
   const wire = new Wire(await openSocket(target, { timeoutMs: timeouts.connect, signal }));
   const deadline = setTimeout(() => wire.destroy('no session in time'), timeouts.greeting);
   const onAbort = (): void => wire.destroy('delivery is stopping');
@@ -66,6 +70,15 @@ export async function connect(target: Target, options: ConnectOptions): Promise<
       stage = 'greeting';
       // RFC 3207 4.2: what was offered in clear counts no more.
       capabilities = await hello(wire, target, hostname);
+    }
+    if (credentials) {
+      stage = 'auth';
+      if (!secure) throw new Error('credentials are not sent without TLS');
+      const exchange: Exchange = async (line, code) => {
+        wire.write(line);
+        await expect(wire, target, code);
+      };
+      await authenticate(exchange, capabilities.auth, await credentials());
     }
     return new Connection(wire, target, { capabilities, secure, timeouts });
   } catch (error) {

@@ -30,6 +30,8 @@ export interface DelivererOptions {
   /** In [0, 1). */
   readonly random?: () => number;
   readonly timeouts?: Timeouts;
+  /** See AttemptContext; by default none is there. */
+  readonly references?: string;
   readonly limits?: SchedulerLimits;
 }
 
@@ -47,6 +49,7 @@ export function createDeliverer({
   steady = () => performance.now(),
   random = Math.random,
   timeouts = TIMEOUTS,
+  references = '/nonexistent',
   limits = SCHEDULER_LIMITS,
 }: DelivererOptions): Deliverer {
   const pool = new Pool(timeouts);
@@ -60,6 +63,7 @@ export function createDeliverer({
     random,
     halted: () => halted,
     timeouts,
+    references,
     spool,
     observer,
     now,

@@ -6,6 +6,7 @@ import { setMaxListeners } from 'node:events';
 import { LRUCache } from 'lru-cache';
 import { HostFailure } from './classify.ts';
 import { type Connection, type ConnectOptions, connect } from './connection.ts';
+import { readCredentials } from './credentials.ts';
 import type { Target } from './tcp.ts';
 import type { Timeouts } from './timeouts.ts';
 import { type TlsMode, tlsPlans } from './tls-policy.ts';
@@ -25,6 +26,8 @@ export interface TakeOptions {
   /** No idle one. */
   readonly fresh?: boolean;
   readonly bound?: Bound | undefined;
+  /** Folder of the credentials that the host asks for. */
+  readonly credentials?: string | undefined;
 }
 
 export interface Pooled {
@@ -78,11 +81,11 @@ export class Pool {
    * @throws {HostFailure}
    */
   async take(target: Target, mode: TlsMode, hostname: string, options: TakeOptions = {}): Promise<Pooled> {
-    const { fresh = false, bound } = options;
+    const { fresh = false, bound, credentials } = options;
     // All that a session was set up with: a change in config is followed by new connections.
-    const key = `${target.host} ${target.address} ${target.port} ${mode} ${hostname}`;
+    const key = `${target.host} ${target.address} ${target.port} ${mode} ${hostname} ${credentials ?? ''}`;
     const idle = fresh ? undefined : this.#takeIdle(key);
-    const connection = idle ?? (await this.#open(target, mode, hostname, bound));
+    const connection = idle ?? (await this.#open(target, mode, hostname, options));
     this.#busy.set(connection, { key, bound });
     return { connection, reused: idle !== undefined };
   }
@@ -148,8 +151,11 @@ export class Pool {
     void connection.quit();
   }
 
-  async #open(target: Target, mode: TlsMode, hostname: string, bound: Bound | undefined): Promise<Connection> {
-    const session = { hostname, timeouts: this.#timeouts, signal: this.#ended.signal };
+  async #open(target: Target, mode: TlsMode, hostname: string, { bound, credentials }: TakeOptions) {
+    const session = {
+      ...{ hostname, timeouts: this.#timeouts, signal: this.#ended.signal },
+      ...(credentials !== undefined && { credentials: () => readCredentials(credentials) }),
+    };
     if (!bound) return this.#connect(target, mode, session);
     this.#opening.set(bound, (this.#opening.get(bound) ?? 0) + 1);
     try {

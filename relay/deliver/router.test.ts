@@ -22,6 +22,12 @@ for (const [what, domain, key] of [
   test(what, () => assert.equal(nextHopOf(routes, domain).key, key));
 }
 
+test('the same host as another client is another hop', () => {
+  const login = (credentials: string) => [{ domains: ['*'], smarthosts: [{ ...host('A.test'), credentials }] }];
+  assert.equal(nextHopOf(login('one'), 'x.test').key, 'smtp:one@a.test:25');
+  assert.equal(nextHopOf(login('two'), 'x.test').key, 'smtp:two@a.test:25');
+});
+
 test('* takes what no route before it took', () => {
   const all = [...routes, { domains: ['*'], smarthosts: [host('Rest.test')] }];
   assert.equal(nextHopOf(all, 'elsewhere.test').key, 'smtp:rest.test:25');

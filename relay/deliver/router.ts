@@ -22,10 +22,13 @@ export function matches(pattern: string, domain: string): boolean {
   return pattern.startsWith('*.') ? domain.endsWith(pattern.slice(1)) : pattern === domain;
 }
 
-/** The same for routes that lead to the same hosts, so that they share connections and their limit. */
+/** The same for routes that lead to the same hosts as the same client, so that they share connections and their limit. */
 function keyOf(smarthosts: readonly SmarthostSettings[]): string {
   return smarthosts
-    .map(({ host, port }) => `smtp:${isIP(host) === 6 ? `[${host}]` : host.toLowerCase()}:${port}`)
+    .map(({ host, port, credentials }) => {
+      const login = credentials === undefined ? '' : `${credentials}@`;
+      return `smtp:${login}${isIP(host) === 6 ? `[${host}]` : host.toLowerCase()}:${port}`;
+    })
     .join(',');
 }
 

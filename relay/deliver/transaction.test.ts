@@ -11,6 +11,7 @@ const ALL: Capabilities = {
   eightBitMime: true,
   dsn: true,
   size: {},
+  auth: [],
 };
 const NONE: Capabilities = {
   pipelining: true,
@@ -19,6 +20,7 @@ const NONE: Capabilities = {
   eightBitMime: false,
   dsn: false,
   size: undefined,
+  auth: [],
 };
 
 const envelope: Envelope = {

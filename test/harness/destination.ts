@@ -35,7 +35,18 @@ export type Reaction =
   | { readonly endless: string; readonly everyMs?: number };
 
 /** A moment at which the script is asked. `body`: each time bytes of a message arrive; `dot`: it is complete. */
-export type Moment = 'greeting' | 'ehlo' | 'starttls' | 'mail' | 'rcpt' | 'data' | 'body' | 'dot' | 'rset' | 'quit';
+export type Moment =
+  | 'greeting'
+  | 'ehlo'
+  | 'starttls'
+  | 'auth'
+  | 'mail'
+  | 'rcpt'
+  | 'data'
+  | 'body'
+  | 'dot'
+  | 'rset'
+  | 'quit';
 
 export interface Step {
   readonly at: Moment;
@@ -99,6 +110,8 @@ export interface DestinationOptions {
   readonly certificate?: { readonly cert: string; readonly key: string };
   /** Drops what comes in one piece with a command, whatever it offers. */
   readonly forgetful?: boolean;
+  /** Takes mail only of who says these, and offers AUTH by these mechanisms, under TLS only where there is a certificate. */
+  readonly login?: { readonly username: string; readonly password: string; readonly mechanisms: string };
   readonly react?: Script;
 }
 
@@ -187,6 +200,9 @@ class Session implements ConnectionRecord {
   /** Bytes of #input in which there is no end of the message. */
   #searched = 0;
   #inTransaction = false;
+  #authenticated = false;
+  /** What AUTH LOGIN was told so far. */
+  #told: string[] | undefined;
   #from = '';
   #mailParameters = '';
   #to: string[] = [];
@@ -249,6 +265,7 @@ class Session implements ConnectionRecord {
   }
 
   async #command(line: string): Promise<void> {
+    if (this.#told) return this.#tell(line);
     const [, verb = '', argument = ''] = /^(\S*)\s*(.*)$/s.exec(line) ?? [];
     switch (verb.toUpperCase()) {
       case 'EHLO':
@@ -257,6 +274,8 @@ class Session implements ConnectionRecord {
         return void (await this.#answer('ehlo', argument, `250 ${this.#name}`));
       case 'STARTTLS':
         return this.#startTls();
+      case 'AUTH':
+        return this.#auth(argument);
       case 'MAIL':
         return this.#mail(argument);
       case 'RCPT':
@@ -278,8 +297,9 @@ class Session implements ConnectionRecord {
   }
 
   #capabilities(): string {
-    const { extensions = EXTENSIONS, certificate } = this.#destination.options;
-    const keywords = [...extensions, ...(certificate && !this.tls ? ['STARTTLS'] : [])];
+    const { extensions = EXTENSIONS, certificate, login } = this.#destination.options;
+    const auth = login && (this.tls || !certificate) ? [`AUTH ${login.mechanisms}`] : [];
+    const keywords = [...extensions, ...(certificate && !this.tls ? ['STARTTLS'] : []), ...auth];
     return [this.#name, ...keywords].map((text, i) => `250${i < keywords.length ? '-' : ' '}${text}`).join('\n');
   }
 
@@ -297,7 +317,34 @@ class Session implements ConnectionRecord {
     this.#watch(secured);
   }
 
+  /** RFC 4954, RFC 4616; LOGIN asks for one after the other. */
+  async #auth(argument: string): Promise<void> {
+    const [, mechanism = '', response = ''] = /^(\S+)\s*(.*)$/.exec(argument) ?? [];
+    if (mechanism === 'LOGIN') {
+      this.#told = [];
+      return this.#write('334 VXNlcm5hbWU6');
+    }
+    const [, username, password] = Buffer.from(response, 'base64').toString('utf8').split('\0');
+    return this.#judge(username, password);
+  }
+
+  async #tell(line: string): Promise<void> {
+    const [username, password] = [...(this.#told ?? []), Buffer.from(line, 'base64').toString('utf8')];
+    this.#told = password === undefined && username !== undefined ? [username] : undefined;
+    if (this.#told) return this.#write('334 UGFzc3dvcmQ6');
+    return this.#judge(username, password);
+  }
+
+  async #judge(username: string | undefined, password: string | undefined): Promise<void> {
+    const { login } = this.#destination.options;
+    const isRight = login?.username === username && login?.password === password;
+    const said = isRight ? '235 2.7.0 Welcome' : '535 5.7.8 Credentials invalid';
+    this.#authenticated = isPositive(await this.#answer('auth', username ?? '', said));
+  }
+
   async #mail(argument: string): Promise<void> {
+    if (this.#destination.options.login && !this.#authenticated)
+      return this.#write('530 5.7.0 Authentication required');
     if (this.#inTransaction) return this.#write('503 5.5.1 Nested MAIL');
     const [, from = '', parameters = ''] = /^FROM:<([^>]*)>\s*(.*)$/i.exec(argument) ?? [];
     if (!isPositive(await this.#answer('mail', argument, '250 2.1.0 OK'))) return;

@@ -40,7 +40,10 @@ export async function everyField(password: string): Promise<ReadonlyMap<string, 
         },
         {
           match: { domains: ['*'] },
-          smarthosts: [smarthost('three.test', 'Required'), smarthost('127.0.0.1', 'Verified')],
+          smarthosts: [
+            { ...smarthost('three.test', 'Required'), credentialsSecretRef: { name: 'provider' } },
+            smarthost('127.0.0.1', 'Verified'),
+          ],
         },
       ],
       direct: { resolvers: ['127.0.0.1:53', '[::1]:5353'], port: 25 },

@@ -37,6 +37,7 @@ if (import.meta.main) {
   await runRelay({
     configFolder: given('config'),
     spoolFolder: given('spool'),
+    referencesFolder: '/nonexistent',
     ordinal: Number(given('ordinal')),
     listenAddress: given('listen-address'),
     adminSocket: given('admin'),

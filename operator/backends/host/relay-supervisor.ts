@@ -21,6 +21,8 @@ export interface RelayPlaces {
   readonly config: string;
   /** DIR/spool/NAMESPACE/NAME */
   readonly spool: string;
+  /** DIR/secrets/NAMESPACE */
+  readonly references: string;
   /** DIR/run */
   readonly run: string;
 }
@@ -254,6 +256,7 @@ export class RelaySupervisor {
       ordinal,
       config: this.#places.config,
       spool,
+      references: this.#places.references,
       admin: this.#socketOf(ordinal),
       monitoring: MONITORING_ADDRESS,
       socket: (port: number) => this.#socketFor(port),

@@ -34,7 +34,7 @@ test('a replica is given the arguments of its ordinal and nothing of our environ
   assert.deepEqual(read('arguments.json'), [
     'relay',
     ...['--config', path.join(scene.state, 'config/default/outbound')],
-    ...['--spool', scene.spool(1), '--ordinal', '1'],
+    ...['--spool', scene.spool(1), '--references', path.join(scene.state, 'secrets/default'), '--ordinal', '1'],
     ...['--admin', path.join(scene.state, 'run/default.outbound-1.sock')],
     // Metrics are for this machine alone, wherever mail is taken.
     ...['--monitoring', '127.0.0.1', '--monitoring-offset', '1', '--supervised'],

@@ -87,7 +87,8 @@ export class HostRelays implements Relays {
 
   #placesOf({ namespace, name }: ObjectKey): RelayPlaces {
     const below = (folder: string): string => path.join(this.#state, folder, namespace, name);
-    return { config: below('config'), spool: below('spool'), run: path.join(this.#state, 'run') };
+    const references = path.join(this.#state, 'secrets', namespace);
+    return { config: below('config'), spool: below('spool'), references, run: path.join(this.#state, 'run') };
   }
 }
 

@@ -23,6 +23,8 @@ export interface ReplicaLaunch {
   readonly ordinal: number;
   readonly config: string;
   readonly spool: string;
+  /** Folder of the Secrets that its config refers to. */
+  readonly references: string;
   /** Path of the admin socket. */
   readonly admin: string;
   /** Address at which it serves metrics, health and readiness; its ordinal is added to the port of the config. */
@@ -190,10 +192,10 @@ export class Replica {
   }
 }
 
-function start({ program, ordinal, config, spool, admin, monitoring }: ReplicaLaunch): ChildProcess {
+function start({ program, ordinal, config, spool, references, admin, monitoring }: ReplicaLaunch): ChildProcess {
   const [command, ...first] = program;
   const given = [
-    ...['--config', config, '--spool', spool, '--ordinal', String(ordinal)],
+    ...['--config', config, '--spool', spool, '--references', references, '--ordinal', String(ordinal)],
     ...['--admin', admin, '--monitoring', monitoring, '--monitoring-offset', String(ordinal), '--supervised'],
   ];
   const env = Object.fromEntries(ENVIRONMENT.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])));

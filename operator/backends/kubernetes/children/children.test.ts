@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { valueAt } from '../../../../crds/problem.ts';
 import type { SmtpRelaySpec } from '../../../../crds/smtprelay.ts';
+import * as manifests from '../../../../test/harness/manifests.ts';
 import { groupOf, podTemplate } from '../fixtures/group.ts';
 import { type ChildrenOptions, children } from './children.ts';
 import { hashOf } from './children-plan.ts';
@@ -195,6 +196,34 @@ describe('the claims of a relay', () => {
     assert.deepEqual(at('StatefulSet', 'outbound', '/spec/persistentVolumeClaimRetentionPolicy'), {
       ...{ whenDeleted: 'Retain', whenScaled: 'Retain' },
     });
+  });
+});
+
+describe('the credentials that smarthosts ask for', () => {
+  const smarthost = (name: string, secret?: string) => ({
+    ...{ host: name, port: 587, tls: { mode: 'Verified' as const } },
+    ...(secret !== undefined && { credentialsSecretRef: { name: secret } }),
+  });
+  const { delivery } = manifests.relay('outbound').spec;
+  const through = (...smarthosts: ReturnType<typeof smarthost>[]): Partial<SmtpRelaySpec> => ({
+    delivery: { ...delivery, routes: [{ match: { domains: ['*'] }, smarthosts }] },
+  });
+  const places = (spec: Partial<SmtpRelaySpec>): readonly string[] =>
+    [...JSON.stringify(pod(spec)).matchAll(/"path":"([^"]*(?:username|password))"/g)].map(([, place = '']) => place);
+
+  it('are mounted beside the config, each Secret once, and nothing else of it', () => {
+    const spec = through(smarthost('a.test', 'two'), smarthost('b.test', 'one'), smarthost('c.test', 'two'));
+    assert.deepEqual(places(spec), ['one/username', 'one/password', 'two/username', 'two/password']);
+    const mounts = JSON.stringify(valueAt(pod(spec), '/containers/0/volumeMounts'));
+    assert.match(mounts, /"name":"references","mountPath":"\/etc\/chasqui\/references","readOnly":true/);
+  });
+
+  it('are waited for by no pod', () => {
+    assert.match(JSON.stringify(pod(through(smarthost('a.test', 'one')))), /"name":"one","optional":true/);
+  });
+
+  it('change nothing of the pods of a relay that needs none', () => {
+    assert.deepEqual(pod(through(smarthost('a.test'))), pod());
   });
 });
 

@@ -22,6 +22,8 @@ const GRACE_SECONDS = 30;
 
 const CONFIG = '/etc/chasqui/config';
 const TOKENS = '/etc/chasqui/admin';
+/** Beside the config folder: there the relay looks for it. */
+const REFERENCES = '/etc/chasqui/references';
 const RUN = '/run/chasqui';
 const STATE = '/var/lib/chasqui';
 
@@ -44,7 +46,7 @@ export function podSpec(group: RelayGroup, operatorImage: string): object {
       seccompProfile: { type: 'RuntimeDefault' },
     },
     containers: [container(group, image)],
-    volumes: volumes(group.name),
+    volumes: [...volumes(group.name), ...referenceVolume(group.workload)],
     topologySpreadConstraints: spread(group.name, podTemplate),
     ...(Object.keys(nodeSelector).length > 0 && { nodeSelector }),
     ...(tolerations.length > 0 && { tolerations }),
@@ -91,6 +93,7 @@ const container = ({ monitoringPort, workload }: RelayGroup, image: string): obj
     { name: 'admin', mountPath: TOKENS, readOnly: true },
     { name: 'run', mountPath: RUN },
     { name: CLAIM, mountPath: STATE },
+    ...(workload.references ? [{ name: 'references', mountPath: REFERENCES, readOnly: true }] : []),
   ],
 });
 
@@ -122,6 +125,28 @@ function volumes(relay: string): readonly object[] {
     { name: 'run', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
   ];
 }
+
+/**
+ * What smarthosts ask for. One that is missing keeps no pod from starting: mail for that smarthost waits, and says why;
+ * and it is there soon after it is made, without another pod.
+ */
+const referenceVolume = ({ references = [] }: RelayWorkload): readonly object[] =>
+  references.length === 0
+    ? []
+    : [
+        {
+          name: 'references',
+          projected: {
+            defaultMode: OWNER_AND_GROUP,
+            sources: references.map((name) => ({
+              secret: {
+                ...{ name, optional: true },
+                items: ['username', 'password'].map((key) => ({ key, path: `${name}/${key}` })),
+              },
+            })),
+          },
+        },
+      ];
 
 /** One node that fails takes as few replicas with it as can be. */
 function spread(relay: string, { topologySpreadConstraints }: RelayWorkload['podTemplate']): readonly object[] {
