@@ -88,16 +88,16 @@ const relay = (replicas: number, size: string, certificate: object = { ownCA: {}
     },
   });
 const reference = { namespace: 'mail', name: 'outbound' };
-const domain = (rotation: object = {}) =>
+const domain = (rotation: object = {}, publisher = 'Manual') =>
   ours('MailDomain', 'team-a', 'example-test', {
-    ...{ domain: 'example.test', relayRefs: [reference], dns: { verification: 'Disabled' } },
+    ...{ domain: 'example.test', relayRefs: [reference], dns: { verification: 'Disabled', publisher } },
     dkim: { algorithms: ['Ed25519'], ...rotation },
   });
 const user = (name: string, senders: string) =>
   ours('SmtpUser', 'team-a', name, { relayRef: reference, senders: [senders] });
 
 /** As somebody else's CRD brings it, as far as we see. */
-const optionalKind = (group: string, kind: string, plural: string) => ({
+const optionalKind = (group: string, version: string, kind: string, plural: string) => ({
   ...{ apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition' },
   metadata: {
     name: `${plural}.${group}`,
@@ -107,14 +107,14 @@ const optionalKind = (group: string, kind: string, plural: string) => ({
     ...{ group, scope: 'Namespaced', names: { kind, plural } },
     versions: [
       {
-        ...{ name: 'v1', served: true, storage: true },
+        ...{ name: version, served: true, storage: true },
         schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
       },
     ],
   },
 });
 
-/** Volumes that may grow, and the kinds of the Prometheus operator and of cert-manager. */
+/** Volumes that may grow, and the kinds of the Prometheus operator, of cert-manager and of external-dns. */
 const SURROUNDINGS = [
   {
     ...{ apiVersion: 'storage.k8s.io/v1', kind: 'StorageClass', metadata: { name: 'growing' } },
@@ -127,8 +127,9 @@ const SURROUNDINGS = [
       ...{ hostPath: { path: '/nonexistent' }, persistentVolumeReclaimPolicy: 'Retain' },
     },
   })),
-  optionalKind('monitoring.coreos.com', 'PodMonitor', 'podmonitors'),
-  optionalKind('cert-manager.io', 'Certificate', 'certificates'),
+  optionalKind('monitoring.coreos.com', 'v1', 'PodMonitor', 'podmonitors'),
+  optionalKind('cert-manager.io', 'v1', 'Certificate', 'certificates'),
+  optionalKind('externaldns.k8s.io', 'v1alpha1', 'DNSEndpoint', 'dnsendpoints'),
 ];
 
 describe('the operator under the roles of the chart', needsOwnApiServer, () => {
@@ -153,6 +154,7 @@ describe('the operator under the roles of the chart', needsOwnApiServer, () => {
       '--for=condition=Established',
       'crd/podmonitors.monitoring.coreos.com',
       'crd/certificates.cert-manager.io',
+      'crd/dnsendpoints.externaldns.k8s.io',
       '--timeout=60s',
     );
     objects = await helm.template(SCOPE);
@@ -200,6 +202,11 @@ describe('the operator under the roles of the chart', needsOwnApiServer, () => {
       user('late', '*@example.test'),
     );
     await condition('smtprelay/outbound', 'Ready', 'mail');
+    // Nobody publishes them either.
+    await api.kubectl.apply(domain({}, 'ExternalDNS'));
+    await api.kubectl.eventually(['get', 'dnsendpoint', 'example-test', '--namespace=team-a', '--output=name']);
+    await api.kubectl.apply(domain());
+    await gone('dnsendpoint/example-test', 'team-a');
     await condition('maildomain/example-test', 'Ready', 'team-a');
     await condition('smtpuser/app', 'Ready', 'team-a');
     await condition('smtpuser/late', 'CredentialReady=False', 'team-a');
