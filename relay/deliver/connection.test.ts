@@ -367,6 +367,7 @@ test('HELO serves a server that has no EHLO, without extensions', async () => {
     smtputf8: false,
     eightBitMime: false,
     dsn: false,
+    auth: [],
     size: undefined,
   });
   await connection.send(message);
