@@ -132,11 +132,11 @@ for (const peering of PEERINGS) {
           // What it has by now it delivers, before the source asks again.
           await peer.untilEmpty();
         } else if (step !== 'forgotten') {
-          await source.logged('the source says that it waits', ({ message = '' }) =>
-            message.startsWith('hand-over is held'),
-          );
-          const status = await replicaStatus(source.admin);
-          assert.match(status.handover?.problem ?? '', /spool|replica 0/);
+          let status = await replicaStatus(source.admin);
+          await until('the source says that it waits', async () => {
+            status = await replicaStatus(source.admin);
+            return /spool|replica 0/.test(status.handover?.problem ?? '');
+          });
           assert.equal(status.queue.moving, status.queue.messages);
         }
         await victim.run(wrap);
