@@ -34,7 +34,12 @@ const REFUSED: readonly Told[] = [
     message: /held by MailDomain default\/example-test/,
   },
   { file: 'lost.yaml', object: 'MailDomain/default/lost', field: 'spec.relayRefs', message: /no SmtpRelay nowhere/ },
-  { file: 'forger.yaml', object: 'SmtpUser/default/forger', field: 'spec.senders', message: /MailDomain for other\.test/ },
+  {
+    file: 'forger.yaml',
+    object: 'SmtpUser/default/forger',
+    field: 'spec.senders',
+    message: /MailDomain for other\.test/,
+  },
 ];
 
 test('what is wrong leaves all else working, and is told in log, status and conditions, with file and field', async () => {
