@@ -1,5 +1,5 @@
 /** Kubernetes quantities of bytes. */
-const FACTOR: Readonly<Record<string, number>> = {
+export const FACTOR: Readonly<Record<string, number>> = {
   '': 1,
   k: 1e3,
   M: 1e6,

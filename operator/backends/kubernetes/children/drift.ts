@@ -2,7 +2,9 @@
  * Whether an object is as we applied it. An API server adds to what it is given (defaults, what controllers fill in,
  * fields of other writers), so only what we said is compared: each field of ours must be there and be the same.
  */
+
 import { isObject } from '../../../../crds/problem.ts';
+import { FACTOR } from '../../../../crds/quantity.ts';
 
 /** Maps that mean another thing with one more entry. Nobody but their writer adds to them: they are replaced as a whole. */
 const WHOLE = ['.selector', '.matchLabels'];
@@ -45,18 +47,8 @@ function same(wanted: unknown, live: unknown): boolean {
   return amount !== undefined && amount === amountOf(live);
 }
 
-const UNITS: Readonly<Record<string, number>> = {
-  m: 1e-3,
-  '': 1,
-  k: 1e3,
-  M: 1e6,
-  G: 1e9,
-  T: 1e12,
-  Ki: 2 ** 10,
-  Mi: 2 ** 20,
-  Gi: 2 ** 30,
-  Ti: 2 ** 40,
-};
+/** Of any amount, not of bytes alone: CPUs come in thousandths. */
+const UNITS: Readonly<Record<string, number>> = { ...FACTOR, m: 1e-3 };
 
 /** The amount that a Quantity says, in thousandths; undefined when it is none. */
 export function amountOf(quantity: string): number | undefined {
