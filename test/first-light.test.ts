@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import test from 'node:test';
 import { promisify } from 'node:util';
+import { halt } from './harness/halted.ts';
 import { isRunning } from './harness/local-relay.ts';
 
 const run = promisify(execFile);
@@ -168,7 +169,7 @@ test('make run again delivers what was queued when the first one ended', async (
   const { state } = quickstart;
   const first = await quickstart.run();
   const [sink = 0] = [...first.processes()].find(([, line]) => line.includes('sink')) ?? [];
-  process.kill(sink, 'SIGSTOP');
+  await halt(sink);
   const words = ['send', '--state', state, '--to', 'someone@example.org', '--subject', 'late'];
   const { stdout } = await run(CHASQUI, words);
   const [, queueId = ''] = /queued as (\S+)/.exec(stdout) ?? [];

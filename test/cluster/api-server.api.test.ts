@@ -35,7 +35,7 @@ describe('an API server of a test', needsOwnApiServer, () => {
     await api.restart();
     assert.match(await api.kubectl.run('get', 'configmap', 'note', '--output=name'), /configmap\/note/);
 
-    api.pause();
+    await api.pause();
     const silent = await api.kubectl.attempt(['get', 'configmap', 'note', '--request-timeout=2s']);
     assert.equal(silent.code, 1);
     api.resume();

@@ -138,12 +138,12 @@ export class ApiServer implements AsyncDisposable {
   }
 
   /** Connections stay open, and nothing answers any more. */
-  pause(): void {
-    this.#mine().server.kill('SIGSTOP');
+  async pause(): Promise<void> {
+    await this.#mine().server.halt();
   }
 
   resume(): void {
-    this.#mine().server.kill('SIGCONT');
+    this.#mine().server.goOn();
   }
 
   /** The requests so far, in the order in which they were told; of an API server that was started with `audit`. */

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
+import { goOn, halt } from '../harness/halted.ts';
 
 /** util-linux: the kernel ends the child when the test ends, even by SIGKILL. Elsewhere disposal alone does. */
 const SETPRIV = '/usr/bin/setpriv';
@@ -66,8 +67,12 @@ export class Daemon implements AsyncDisposable {
     }
   }
 
-  kill(signal: 'SIGSTOP' | 'SIGCONT'): void {
-    this.#child.kill(signal);
+  async halt(): Promise<void> {
+    await halt(this.#child.pid ?? 0);
+  }
+
+  goOn(): void {
+    goOn(this.#child.pid ?? 0);
   }
 
   /** Ends it; one that does not end by SIGTERM within the time in ms is killed. */

@@ -12,6 +12,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
+import { goOn, halt } from '../harness/halted.ts';
 import { freePorts, type LogLine } from '../harness/standalone.ts';
 
 const CHASQUI = join(import.meta.dirname, '../../bin/chasqui');
@@ -61,6 +62,14 @@ export class OperatorProcess implements AsyncDisposable {
 
   signal(name: NodeJS.Signals): void {
     this.#child.kill(name);
+  }
+
+  async halt(): Promise<void> {
+    await halt(this.#child.pid ?? 0);
+  }
+
+  goOn(): void {
+    goOn(this.#child.pid ?? 0);
   }
 
   /** Waits for its end; returns its exit code, null after a signal that it did not catch. */

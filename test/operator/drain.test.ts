@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { promisify } from 'node:util';
 import { at, Destination } from '../harness/destination.ts';
+import { goOn, halt } from '../harness/halted.ts';
 import { DOMAIN, domain, greeting, isRunning, RELAY, relay, send } from '../harness/local-relay.ts';
 import { freePorts, Standalone } from '../harness/standalone.ts';
 
@@ -57,7 +58,7 @@ test('a drain that gets nowhere is told, with the replica and why, and goes on w
     await destination.until(() => destination.connections.length > 0);
   }
   const peer = standalone.replicaPids().get(0) ?? 0;
-  process.kill(peer, 'SIGSTOP');
+  await halt(peer);
   try {
     standalone.write('relay.yaml', relay({ ...wish, replicas: 1 }));
     await standalone.until('the drain is stuck', () => standalone.condition(RELAY, 'Draining')?.reason === 'Stuck');
@@ -66,7 +67,7 @@ test('a drain that gets nowhere is told, with the replica and why, and goes on w
       /^Replica 1 has \d+ messages? left and gets rid of none: replica 0 cannot be reached: no answer within 5000 ms\.$/,
     );
   } finally {
-    process.kill(peer, 'SIGCONT');
+    goOn(peer);
   }
   await standalone.untilReplicas(RELAY, 'Ready Stopped');
   await standalone.until('it is told', () => standalone.condition(RELAY, 'Draining')?.status === 'False');

@@ -42,10 +42,10 @@ describe('two operators', needsOwnApiServer, () => {
     assert.deepEqual(await writesOf(second), []);
 
     // The one that waits must not take it before it is looked at.
-    second.signal('SIGSTOP');
+    await second.halt();
     await first.stop();
     assert.equal(await holder(), '', 'it was given back');
-    second.signal('SIGCONT');
+    second.goOn();
     await second.untilSays('this process leads');
     assert.ok(second.userAgent.includes(await holder()));
     await touch('two');
@@ -57,14 +57,14 @@ describe('two operators', needsOwnApiServer, () => {
     await first.untilSays('this process leads');
     await using second = await start();
     await second.untilReady();
-    first.signal('SIGSTOP');
+    await first.halt();
     // What changes while it is stopped is what it would work on once it goes on.
     await touch('three');
     await second.untilSays('this process leads');
     await second.until('the second has worked', async () => (await relaysWithStatus(api)).includes('three'));
     await touch('four');
     const before = await writesOf(first);
-    first.signal('SIGCONT');
+    first.goOn();
     assert.equal(await first.end(), 1, 'it ends, to be started again');
     assert.match(first.complaints, /the lease was lost/);
     await second.until('the second has worked on', async () => (await relaysWithStatus(api)).includes('four'));

@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { declarations } from '../../docs/metrics.ts';
 import { Destination, type Script } from '../harness/destination.ts';
+import { goOn, halt } from '../harness/halted.ts';
 import { page, promtoolVerdict, type Samples, samplesOf } from '../harness/monitoring.ts';
 import { Outbound, routeTo } from '../harness/outbound.ts';
 import { SmtpClient } from '../harness/smtp-client.ts';
@@ -50,8 +51,8 @@ async function session(): Promise<SmtpClient> {
 /** Sends to one recipient by this replica. Which one takes a connection is chance, so the other is halted meanwhile. */
 async function sendBy(ordinal: number, recipient: string): Promise<void> {
   const other = outbound.standalone.replicaPids().get(1 - ordinal) ?? assert.fail('there is no other replica');
-  process.kill(other, 'SIGSTOP');
-  const queueId = await outbound.send({ to: [recipient] }).finally(() => process.kill(other, 'SIGCONT'));
+  await halt(other);
+  const queueId = await outbound.send({ to: [recipient] }).finally(() => goOn(other));
   assert.equal((await outbound.event('received', queueId)).replica, ordinal);
 }
 

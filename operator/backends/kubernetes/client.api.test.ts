@@ -137,7 +137,7 @@ describe('the client', () => {
   });
 
   it('says so when nobody answers', needsOwnApiServer, async () => {
-    api.pause();
+    await api.pause();
     try {
       const impatient = client.with({ writeTimeoutMs: 300 });
       await assert.rejects(

@@ -79,7 +79,7 @@ describe('a watch of an API server', needsOwnApiServer, () => {
   it('notices an API server that keeps the connection and says nothing more', async (t) => {
     const { notes, failures, changes } = watched(t, ['b'], { silenceMs: 500 });
     await notes.start();
-    api.pause();
+    await api.pause();
     try {
       await until('it gives the watch up', () => failures.some((failure) => /told nothing/.test(failure)));
     } finally {
