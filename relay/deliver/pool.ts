@@ -20,7 +20,8 @@ export interface PoolLimits {
   readonly idle: number;
 }
 
-export const POOL_LIMITS: PoolLimits = { idleMs: 5_000, transactions: 100, idle: 200 };
+// As many idle as there are attempts at a time: where most mail goes to one host, attempts end and begin in bursts.
+export const POOL_LIMITS: PoolLimits = { idleMs: 5_000, transactions: 100, idle: 500 };
 
 export interface TakeOptions {
   /** No idle one. */

@@ -44,7 +44,7 @@ export const SCHEDULER_LIMITS: SchedulerLimits = {
   deliveries: 10_000,
   bytes: 32 * 1024 * 1024,
   destinationTaken: 100,
-  taken: 2_000,
+  taken: 1_000,
 };
 
 export interface SchedulerContext {

@@ -24,7 +24,7 @@ export const PAGE_SIZE = 16384;
  * What a group commit of the size that mail comes and goes in needs. Pages of a larger one are written to the WAL before
  * its COMMIT, where they count for nothing without it.
  */
-const CACHE_KIB = 16384;
+const CACHE_KIB = 8192;
 const LOCK_RETRY_MS = 50;
 
 const SQLITE_BUSY = 5;
