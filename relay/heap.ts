@@ -11,7 +11,7 @@ const LONG = 50_000;
 const LOOK_MS = 5_000;
 /** Percent of what a collection leaves. */
 const SHORT_GROWTH = 200;
-const LONG_GROWTH = 50;
+const LONG_GROWTH = 25;
 
 /** V8 reads the flag at the end of each collection, for the threads of this process alike. Ends with the process. */
 export function boundHeapByQueue(spool: Pick<Spool, 'stats'>): void {
