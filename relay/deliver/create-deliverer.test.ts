@@ -20,7 +20,7 @@ import { createDeliverer, type DelivererOptions } from './create-deliverer.ts';
 import type { Deliverer } from './deliverer.ts';
 import { createDns } from './dns.ts';
 import { createRouter, domainOf } from './router.ts';
-import { SCHEDULER_LIMITS } from './scheduler.ts';
+import { SCHEDULER_LIMITS } from './scheduler-limits.ts';
 import { TIMEOUTS } from './timeouts.ts';
 
 type OutcomeEvent = Extract<MessageEvent, { readonly attempts: number }>;

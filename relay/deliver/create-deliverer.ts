@@ -12,7 +12,8 @@ import type { Dns } from './dns.ts';
 import { Message, selectorsOf } from './message.ts';
 import { Pool } from './pool.ts';
 import { requeue } from './requeue.ts';
-import { SCHEDULER_LIMITS, Scheduler, type SchedulerLimits } from './scheduler.ts';
+import { Scheduler } from './scheduler.ts';
+import { SCHEDULER_LIMITS, type SchedulerLimits } from './scheduler-limits.ts';
 import { TIMEOUTS, type Timeouts } from './timeouts.ts';
 
 export interface DelivererOptions {

@@ -5,7 +5,8 @@
 import type { DueDestination, QueuedDelivery } from '../spool/spool.ts';
 import type { DestinationLimit } from './destination-limit.ts';
 import type { Overflows } from './overflow.ts';
-import type { SchedulerContext, SchedulerLimits } from './scheduler.ts';
+import type { SchedulerContext } from './scheduler.ts';
+import type { SchedulerLimits } from './scheduler-limits.ts';
 
 /** What is in memory, as the lookout sees it. */
 export interface Memory {

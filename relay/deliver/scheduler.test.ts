@@ -16,7 +16,8 @@ import { DestinationLimit, type Lease } from './destination-limit.ts';
 import { senderOf } from './destination-queue.ts';
 import { NoRoom } from './leases.ts';
 import { Message } from './message.ts';
-import { SCHEDULER_LIMITS, Scheduler, type SchedulerLimits } from './scheduler.ts';
+import { Scheduler } from './scheduler.ts';
+import { SCHEDULER_LIMITS, type SchedulerLimits } from './scheduler-limits.ts';
 
 const ENVELOPE: Envelope = {
   version: 1,

@@ -3,49 +3,20 @@
  * that is slow holds up nobody else; within a destination senders take turns, so one that sends much does not hold up the
  * others. New mail goes from memory, within bounds; what waits in the spool is taken from there by the lookout.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Observer } from '../observe/events.ts';
 import type { Movable } from '../spool/move.ts';
-import { type Accepted, type QueuedDelivery, type Selection, type Spool, SpoolUnavailable } from '../spool/spool.ts';
+import type { Accepted, QueuedDelivery, Selection, Spool } from '../spool/spool.ts';
+import { Attempts } from './attempts.ts';
 import type { Ended } from './delivery.ts';
 import type { DestinationLimit, Lease, Waiter } from './destination-limit.ts';
 import { DestinationQueue, senderOf } from './destination-queue.ts';
 import { bytesOf, type Held, InHand, type MakeMessage } from './in-hand.ts';
 import { NoRoom } from './leases.ts';
-import { LOOK_AGAIN_MS, Lookout } from './lookout.ts';
+import { Lookout } from './lookout.ts';
 import { Overflows } from './overflow.ts';
+import { Parking } from './parking.ts';
+import { SCHEDULER_LIMITS, type SchedulerLimits } from './scheduler-limits.ts';
 import { Turns } from './turns.ts';
-
-export interface SchedulerLimits {
-  /** Attempts at once to one destination, and so connections; fewer after its hosts have failed. */
-  readonly perDestination: number;
-  /**
-   * Attempts at once in all. A destination that has none yet may begin one up to twice this number, and half of it beyond
-   * are for senders who have none.
-   */
-  readonly attempts: number;
-  /** Deliveries of new mail of one destination that wait in memory. */
-  readonly destinationDeliveries: number;
-  /** Deliveries of new mail in memory. */
-  readonly deliveries: number;
-  /** Bytes of new mail in memory. */
-  readonly bytes: number;
-  /** Deliveries of one destination that are taken from the spool ahead of their attempts. */
-  readonly destinationTaken: number;
-  /** Deliveries taken from the spool in all. A destination that has none in memory may have one beyond, up to twice this. */
-  readonly taken: number;
-}
-
-/** A delivery takes 1 to 2 KiB of memory, its content not counted. */
-export const SCHEDULER_LIMITS: SchedulerLimits = {
-  perDestination: 20,
-  attempts: 500,
-  destinationDeliveries: 1_000,
-  deliveries: 10_000,
-  bytes: 32 * 1024 * 1024,
-  destinationTaken: 100,
-  taken: 1_000,
-};
 
 export interface SchedulerContext {
   readonly spool: Pick<Spool, 'destinations' | 'take' | 'giveBack' | 'park'>;
@@ -63,11 +34,6 @@ export interface SchedulerContext {
   readonly deliver: (held: Held, lease?: Lease) => Promise<Ended>;
 }
 
-/**
- * Attempts begun in one turn of the event loop. Where the CPU is what holds delivery, all that is under way shares it: a
- * thousand at once would each take as long as all of them, and so would the one message of another sender.
- */
-const BEGUN_AT_ONCE = 8;
 export class Scheduler {
   readonly #context: SchedulerContext;
   readonly #limits: SchedulerLimits;
@@ -76,23 +42,18 @@ export class Scheduler {
   /** Destinations that may start something, in turn: those with nothing under way, and the others. */
   readonly #idle = new Turns<DestinationQueue<Held>>();
   readonly #ready = new Turns<DestinationQueue<Held>>();
-  readonly #running = new Map<Promise<void>, QueuedDelivery>();
-  /** Attempts begun in this turn of the event loop. */
-  #begun = 0;
-  /** Attempts that are being made of each sender's mail. */
-  readonly #underWay = new Map<string, number>();
+  readonly #attempts: Attempts;
   /** Deliveries that wait in memory. */
   readonly #queued = new Set<number>();
   /** Deliveries that are another's to deal with. */
   readonly #reserved = new Set<number>();
   /** Those of them that still stand in a queue here. */
   readonly #dropped = new Set<number>();
-  /** Deliveries that are on hold by now, and whose attempt was under way then. */
-  readonly #leaving = new Set<number>();
   readonly #waiters = new WeakMap<DestinationQueue<Held>, Waiter>();
   #stopped = false;
   readonly #overflows: Overflows;
   readonly #lookout: Lookout;
+  readonly #parking: Parking;
   /** Something may have been left undone because delivery was suspended. */
   #asleep = false;
 
@@ -100,6 +61,7 @@ export class Scheduler {
     this.#context = context;
     this.#limits = limits;
     this.#inHand = new InHand(context.message);
+    this.#attempts = new Attempts(limits.attempts, () => this.#pump());
     this.#overflows = new Overflows(limits.perDestination);
     this.#lookout = new Lookout({ ...context, suspended: () => this.#isSuspended() }, limits, this.#overflows, {
       taken: () => this.#inHand.taken,
@@ -111,6 +73,12 @@ export class Scheduler {
       },
       begin: () => this.#pump(),
     });
+    this.#parking = new Parking(
+      context,
+      this.#overflows,
+      (destination) => this.#queues.has(destination),
+      () => this.sweep(),
+    );
   }
 
   /** Takes new mail: into memory where there is room, else it is left to the spool. All deliveries of a message alike. */
@@ -122,7 +90,7 @@ export class Scheduler {
       this.#inHand.bytes + bytesOf(content) <= this.#limits.bytes &&
       deliveries.every((delivery) => this.#hasRoomFor(delivery));
     if (!room) {
-      this.#park(deliveries);
+      this.#parking.park(deliveries);
       return;
     }
     for (const delivery of deliveries) {
@@ -179,10 +147,7 @@ export class Scheduler {
     const elsewhere = deliveries.filter((id) => !this.#inHand.has(id));
     if (elsewhere.length === 0) return;
     this.#giveBack(elsewhere);
-    // New mail whose turn came meanwhile has left memory and is in no index yet; to all else this does nothing.
-    this.#index(elsewhere)
-      .then(() => this.sweep())
-      .catch((error: unknown) => this.#unindexed(error));
+    this.#parking.comesBack(elsewhere);
   }
 
   /** There is room for what waits in the spool then. */
@@ -215,23 +180,14 @@ export class Scheduler {
       if (queue.active === 0) this.#queues.delete(queue.destination);
     }
     this.#giveBack(back);
-    for (const delivery of this.#running.values()) if (selected(delivery)) this.#leaving.add(delivery.id);
-    const underWay = Map.groupBy(
-      [...this.#running].filter(([, delivery]) => selected(delivery)),
-      ([, { queueId }]) => queueId,
-    );
-    return new Map(
-      [...underWay].map(([queueId, attempts]) => [
-        queueId,
-        Promise.all(attempts.map(([attempt]) => attempt)).then(() => undefined),
-      ]),
-    );
+    return this.#attempts.withdraw(selected);
   }
 
   /** Starts nothing more; resolves when all that runs has ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    await Promise.all([...this.#running.keys(), this.#lookout.stop()]);
+    this.#parking.stop();
+    await Promise.all([this.#attempts.ended(), this.#lookout.stop()]);
   }
 
   #isSuspended(): boolean {
@@ -257,8 +213,8 @@ export class Scheduler {
 
   /** Starts what may be started, one of each destination in turn; what is too much for now in the next turn. */
   #pump(): void {
-    while (!this.#stopped && this.#begun < BEGUN_AT_ONCE) {
-      const queue = this.#next();
+    while (!this.#stopped && this.#attempts.mayBegin && !this.#isSuspended()) {
+      const queue = this.#attempts.next(this.#idle, this.#ready);
       if (!queue) return;
       // Others may have taken what room there was when it became ready.
       if (!this.#hasRoomAt(queue)) continue;
@@ -291,25 +247,11 @@ export class Scheduler {
   }
 
   #begin(queue: DestinationQueue<Held>, held: Held): void {
-    if (this.#begun === 0) {
-      setImmediate(() => {
-        this.#begun = 0;
-        this.#pump();
-      });
-    }
-    this.#begun += 1;
     queue.active += 1;
     const lease = queue.limit?.enter();
     this.#makeReady(queue);
-    const sender = senderOf(held.delivery.envelope);
-    this.#count(sender, 1);
-    const running = this.#run(queue, held, lease).finally(() => {
-      this.#running.delete(running);
-      this.#leaving.delete(held.delivery.id);
-      this.#count(sender, -1);
-      this.#pump();
-    });
-    this.#running.set(running, held.delivery);
+    const { delivery } = held;
+    this.#attempts.begin(delivery, senderOf(delivery.envelope), () => this.#run(queue, held, lease));
   }
 
   #forget(held: Held): void {
@@ -322,27 +264,6 @@ export class Scheduler {
     this.#inHand.release(held);
     this.#makeReady(queue);
     if (queue.waiting === 0 && queue.active === 0) this.#queues.delete(queue.destination);
-  }
-
-  #count(sender: string, change: number): void {
-    const attempts = (this.#underWay.get(sender) ?? 0) + change;
-    if (attempts > 0) this.#underWay.set(sender, attempts);
-    else this.#underWay.delete(sender);
-  }
-
-  /**
-   * Destinations that hang may use up all attempts: one that has none yet can still begin, so it is not held up. A sender
-   * with mail for a thousand that hang may use up these as well: another who has none can still begin.
-   */
-  #next(): DestinationQueue<Held> | undefined {
-    if (this.#isSuspended()) return undefined;
-    const { attempts } = this.#limits;
-    const running = this.#running.size;
-    if (running >= 2.5 * attempts) return undefined;
-    if (running >= 2 * attempts) {
-      return this.#idle.shift((sender, queue) => !this.#underWay.has(sender) && queue.nextSenders(1)[0] === sender);
-    }
-    return this.#idle.shift() ?? (running < attempts ? this.#ready.shift() : undefined);
   }
 
   async #run(queue: DestinationQueue<Held>, held: Held, lease: Lease | undefined): Promise<void> {
@@ -368,7 +289,7 @@ export class Scheduler {
   /** It waits as before; but what was taken out of hand meanwhile goes, as if it had been found waiting. */
   #putBack(queue: DestinationQueue<Held>, held: Held): void {
     const { id } = held.delivery;
-    if (this.#leaving.delete(id)) {
+    if (this.#attempts.hasLeft(id)) {
       queue.active -= 1;
       this.#forget(held);
       this.#giveBack([id]);
@@ -379,39 +300,6 @@ export class Scheduler {
     }
     this.#makeReady(queue);
     if (queue.waiting === 0 && queue.active === 0) this.#queues.delete(queue.destination);
-  }
-
-  #park(deliveries: readonly QueuedDelivery[]): void {
-    const overflow = (): void => {
-      for (const { destination } of deliveries) this.#overflows.add(destination);
-    };
-    overflow();
-    this.#index(deliveries.map(({ id }) => id))
-      .then(() => {
-        // A sweep may have looked before they were there. An attempt that ends makes room and looks again; for a
-        // destination that has none under way nobody else would.
-        overflow();
-        return deliveries.some(({ destination }) => !this.#queues.has(destination)) ? this.sweep() : undefined;
-      })
-      .catch((error: unknown) => this.#unindexed(error, deliveries[0]?.queueId));
-  }
-
-  /** Enters new mail into the index of what is due. A spool that cannot be written now is asked again until it can. */
-  async #index(deliveries: readonly number[]): Promise<void> {
-    for (;;) {
-      try {
-        await this.#context.spool.park(deliveries);
-        return;
-      } catch (error) {
-        if (!(error instanceof SpoolUnavailable) || this.#stopped) throw error;
-        await sleep(LOOK_AGAIN_MS);
-      }
-    }
-  }
-
-  #unindexed(error: unknown, queueId?: string): void {
-    const fields = { ...(queueId !== undefined && { queueId }), error: String(error) };
-    this.#context.observer.log('error', 'Message could not be queued for later; it waits for a restart', fields);
   }
 
   #hasRoomFor({ destination, envelope }: QueuedDelivery): boolean {
