@@ -33,6 +33,12 @@ export const SmtpUserSpec = Type.Object(
         }),
       ),
     }),
+    passwordSecretRef: Type.Optional(
+      Type.Object(
+        { name: common.secretName('Name of a Secret with password, in this namespace.') },
+        { description: 'A password of your own; left out: one is made.' },
+      ),
+    ),
     passwordRotation: common.section('What happens when annotation chasqui.dev/rotate-password gets another value.', {
       overlap: common.duration('How long the password before is taken beside the new one.', '24h'),
     }),

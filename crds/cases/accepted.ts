@@ -78,6 +78,7 @@ export const ACCEPTED: readonly AcceptedCase[] = [
     'a user with a quota, in networks of both families, suspended',
     user({ quota: { recipientsPerDay: 5 }, allowedNetworks: ['192.0.2.0/24', '2001:db8::/32'], suspended: true }),
   ],
+  ['a user with a password of its own', user({ passwordSecretRef: { name: 'my.password' } })],
   [
     'senders with tags, in UTF-8, of whole domains',
     user({ senders: ['a+b@example.test', 'josé@example.test', '*@xn--exmple-cua.test'] }),

@@ -44,6 +44,7 @@ function observed(object: SmtpUser, more: Partial<ObservedUser> = {}): ObservedU
     credential: undefined,
     verifier: undefined,
     former: undefined,
+    password: undefined,
     ...more,
   };
 }

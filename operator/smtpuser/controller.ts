@@ -2,7 +2,7 @@
 import type { ObjectKey } from '../../crds/resource.ts';
 import type { SmtpRelay } from '../../crds/smtprelay.ts';
 import type { SmtpUser } from '../../crds/smtpuser.ts';
-import type { Secret } from '../backend.ts';
+import type { Reference, Secret } from '../backend.ts';
 import { domainWorld } from '../maildomain/controller.ts';
 import { type DomainWorld, domainOf } from '../maildomain/policies.ts';
 import { isSameKey, relayKey } from '../references.ts';
@@ -28,6 +28,8 @@ export interface ObservedUser {
   /** What stands under the names of its Secrets. */
   readonly credential: Secret | undefined;
   readonly verifier: Secret | undefined;
+  /** What stands where its password is to come from, if it is the user's own. */
+  readonly password: Reference | undefined;
   /** The Secret that held the credential so far, where the spec now names another. */
   readonly former: Secret | undefined;
 }
@@ -41,6 +43,7 @@ export const smtpUserController: Controller<'SmtpUser', ObservedUser> = {
     if (!user) return undefined;
     const { namespace } = key;
     const ref = relayKey(namespace, user.spec.relayRef);
+    const own = user.spec.passwordSecretRef;
     return {
       user,
       world: domainWorld(outside),
@@ -50,6 +53,7 @@ export const smtpUserController: Controller<'SmtpUser', ObservedUser> = {
       ca: await secrets.get(ref.namespace, caSecretName(ref.name)),
       credential: await secrets.get(namespace, credentialName(user)),
       verifier: await secrets.get(namespace, verifierName(user)),
+      password: own && (await secrets.reference(namespace, own.name)),
       former: hasMoved(user) ? await secrets.get(namespace, user.status.secretName) : undefined,
     };
   },

@@ -72,20 +72,17 @@ export function credentialSecret(
 }
 
 /**
- * @param former the Secret under a former name, whose password clients may still be using
- * @param rotation what the user's annotation asks for
+ * @param password the one to have; left out: a new one
+ * @param rotation the value of the user's annotation for which it is
  */
 export function credentialRecipe(
   user: SmtpUser,
   endpoint: Endpoint,
-  rotation: string | undefined,
-  former?: Secret,
+  { password, rotation }: { readonly password?: string | undefined; readonly rotation: string | undefined },
 ): SecretRecipe {
-  const told = former ? former.annotations[ROTATION] : rotation;
   return {
-    ...credentialIdentity(user, told),
-    generate: async () =>
-      credentialSecret(user, endpoint, { password: former?.data.password ?? newPassword(), rotation: told }).data,
+    ...credentialIdentity(user, rotation),
+    generate: async () => credentialSecret(user, endpoint, { password: password ?? newPassword(), rotation }).data,
   };
 }
 

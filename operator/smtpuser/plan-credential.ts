@@ -4,7 +4,8 @@
  * A rotation writes the new password first, and marks it with the value of the annotation that asked for it; the next
  * look finds a verifier of another mark, and makes one that goes on taking the password before for a while. So a crash
  * between the two loses neither password. One that people wrote into the Secret by hand has no new mark: they may have
- * done so because the former one is known to others, and it is taken no more.
+ * done so because the former one is known to others, and it is taken no more. So it is with a password of the user's own,
+ * unless the annotation asks for a rotation at the same time.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { durationMs } from '../../crds/duration.ts';
@@ -24,6 +25,7 @@ import {
   endpointListener,
   ROTATION,
 } from './credential.ts';
+import { ownPassword, type Problem } from './own-password.ts';
 import {
   type Previous,
   previousUntilMs,
@@ -54,6 +56,7 @@ export function planCredential(accepted: Judgement, observed: ObservedUser, nowM
   }
   const endpoint = endpointOf(observed);
   if ('status' in endpoint) return { judgement: endpoint };
+  const own = ownPassword(user, observed.password);
 
   // Names are unique, so what another uid left under our name is a predecessor's: its password must not work on.
   const isOurs = (secret: Secret | undefined): secret is Secret =>
@@ -62,35 +65,44 @@ export function planCredential(accepted: Judgement, observed: ObservedUser, nowM
   const former = isOurs(observed.former) && observed.former.purpose === CREDENTIAL ? observed.former : undefined;
   const password = isOurs(credential) ? credential.data.password : undefined;
   const rotation = user.metadata.annotations?.[ROTATE_PASSWORD];
+  const problem = typeof own === 'object' ? own : undefined;
+  if (problem && !password) return { judgement: notReady(problem.reason, problem.message) };
+  const wanted = typeof own === 'object' ? password : own;
   // An editor empties a file before it writes: a password is about to come, and must not be taken for a loss.
-  if (password === '') {
+  if (password === '' && wanted === undefined) {
     return { judgement: notReady('PasswordEmpty', `The password in Secret ${credential?.name} is empty: write one.`) };
   }
   if (!credential || password === undefined) {
     return {
       // One of ours without a password is of no use to anyone, and in the way of a new one.
       delete: [...stale, ...(isOurs(credential) ? [credential] : [])],
-      create: [credentialRecipe(user, endpoint, rotation, former)],
+      create: [credentialRecipe(user, endpoint, firstPassword(wanted, former, rotation))],
       judgement: notReady('CredentialMissing', 'The credential is being made.'),
     };
   }
   const held = { credential, password, verifier: isOurs(verifier) ? verifier : undefined };
-  const { change, untilMs, made } = changeOf(user, endpoint, held, rotation, nowMs);
+  const { change, untilMs, made } = changeOf(user, endpoint, held, { password: wanted, rotation }, nowMs);
   return {
     delete: [...stale, ...(former ? [former] : [])],
     // What is as it should be is not written again: it could replace a password that was put there meanwhile.
     apply: change,
     ...(untilMs !== undefined && { untilMs }),
-    judgement: made
-      ? {
-          type: 'CredentialReady',
-          status: 'True',
-          reason: 'CredentialReady',
-          message: `Secret ${credential.name} holds it.`,
-        }
-      : notReady('VerifierMissing', 'The verifier is being made.'),
+    judgement: judgementOf(credential, problem, made),
   };
 }
+
+function judgementOf(credential: Secret, problem: Problem | undefined, made: boolean): Judgement {
+  if (problem) return notReady(problem.reason, `${problem.message} The one before is taken meanwhile.`);
+  if (!made) return notReady('VerifierMissing', 'The verifier is being made.');
+  const message = `Secret ${credential.name} holds it.`;
+  return { type: 'CredentialReady', status: 'True', reason: 'CredentialReady', message };
+}
+
+/** A password of the user's own goes before the one under a former name, which clients may still be using. */
+const firstPassword = (own: string | undefined, former: Secret | undefined, rotation: string | undefined) =>
+  own === undefined && former
+    ? { password: former.data.password, rotation: former.annotations[ROTATION] }
+    : { password: own, rotation };
 
 interface Held {
   readonly credential: Secret;
@@ -109,9 +121,13 @@ function changeOf(
   user: SmtpUser,
   endpoint: Endpoint,
   { credential, password, verifier }: Held,
-  asked: string | undefined,
+  asked: { readonly password: string | undefined; readonly rotation: string | undefined },
   nowMs: number,
 ): Change {
+  if (asked.password !== undefined && asked.password !== password) {
+    const { rotation } = asked;
+    return { change: [credentialSecret(user, endpoint, { password: asked.password, rotation })], made: false };
+  }
   const rotation = credential.annotations[ROTATION];
   const verifiers = readVerifiers(user, verifier);
   if (!verifier || !verifiers || !verifies(verifier, password)) {
@@ -130,8 +146,8 @@ function changeOf(
       made: previous !== undefined,
     };
   }
-  if (asked !== undefined && asked !== rotation) {
-    return { change: [credentialRecipe(user, endpoint, asked)], made: true };
+  if (asked.rotation !== undefined && asked.rotation !== rotation && asked.password === undefined) {
+    return { change: [credentialRecipe(user, endpoint, { rotation: asked.rotation })], made: true };
   }
   const untilMs = previousUntilMs(verifier);
   const isOver = untilMs !== undefined && untilMs <= nowMs;

@@ -4,7 +4,7 @@ import { durationMs } from '../../crds/duration.ts';
 import type { SmtpUser } from '../../crds/smtpuser.ts';
 import { worldOf } from '../../test/harness/domain-world.ts';
 import { domain, relay, user } from '../../test/harness/manifests.ts';
-import type { Secret } from '../backend.ts';
+import type { Reference, Secret } from '../backend.ts';
 import type { Plan, SecretRecipe } from '../runtime/plan.ts';
 import { makeCA } from '../smtprelay/pki.ts';
 import { type ObservedUser, planUser } from './controller.ts';
@@ -32,6 +32,8 @@ const asking = (value?: string, uid = 'uid-of-app'): SmtpUser =>
 class Story {
   credential: Secret | undefined;
   verifier: Secret | undefined;
+  /** What stands where passwordSecretRef points. */
+  own: Reference | undefined;
   /** Names of the Secrets that were written. */
   readonly written: string[] = [];
   #last: Plan<'SmtpUser'> = {};
@@ -47,6 +49,7 @@ class Story {
       credential: this.credential,
       verifier: this.verifier,
       former: undefined,
+      password: this.own,
     };
     this.#last = planUser(observed, () => nowMs);
     return this.#last;
@@ -153,6 +156,91 @@ describe('the password of a user', () => {
     story.credential = { ...story.credential, data: { ...story.credential.data, password: 'by hand' } };
     await story.rest(asking('1'));
     assert.equal(story.keys[1], undefined);
+  });
+
+  describe("by a Secret of the user's own", () => {
+    const asks = (value?: string): SmtpUser => {
+      const object = asking(value);
+      return { ...object, spec: { ...object.spec, passwordSecretRef: { name: 'mine' } } };
+    };
+    const owning = async (password: string, value?: string): Promise<Story> => {
+      const story = new Story();
+      story.own = { data: { password } };
+      await story.rest(asks(value));
+      return story;
+    };
+
+    it('is written into the credential, and checked by as many rounds as a word needs', async () => {
+      const story = await owning('correct horse');
+      assert.deepEqual(story.written, ['app-smtp', 'app-verifier']);
+      assert.equal(story.credential?.data.SMTP_PASSWORD, 'correct horse');
+      assert.match(story.credential?.data.uri ?? '', /correct%20horse@/);
+      assert.equal(readVerifiers(asking(), story.verifier)?.verifier.iterations, 100_000);
+    });
+
+    it('is none, and nothing is made in its place, until there is one', async () => {
+      const story = new Story();
+      story.own = { problem: 'There is none.' };
+      const plan = await story.rest(asks());
+      assert.deepEqual(story.written, []);
+      assert.equal(ready(plan), 'False');
+    });
+
+    it('takes the place of the one that was made, and of one that was written by hand', async () => {
+      const story = new Story();
+      await story.rest(asking());
+      story.own = { data: { password: 'correct horse' } };
+      await story.rest(asks());
+      assert.equal(story.password, 'correct horse');
+      assert.ok(story.credential);
+      story.credential = { ...story.credential, data: { ...story.credential.data, password: '' } };
+      await story.rest(asks());
+      assert.equal(story.password, 'correct horse');
+    });
+
+    it('is followed to another, and the one before is taken no more', async () => {
+      const story = await owning('correct horse');
+      const [former] = story.keys;
+      story.own = { data: { password: 'battery staple' } };
+      await story.rest(asks());
+      assert.equal(story.password, 'battery staple');
+      assert.notEqual(story.keys[0], former);
+      assert.equal(story.keys[1], undefined);
+    });
+
+    it('is rotated when the annotation asks for it too: then both are taken for a day', async () => {
+      const story = await owning('correct horse', '1');
+      const [former] = story.keys;
+      story.written.length = 0;
+      await story.rest(asks('2'));
+      assert.deepEqual(story.written, [], 'there is none to rotate to yet');
+      story.own = { data: { password: 'battery staple' } };
+      const plan = await story.rest(asks('2'));
+      assert.equal(story.keys[1], former);
+      assert.equal(plan.againMs, OVERLAP_MS);
+    });
+
+    it('that cannot be used is told, and leaves the one before in force, to the end of its overlap', async () => {
+      const story = await owning('correct horse', '1');
+      story.own = { data: { password: 'battery staple' } };
+      await story.rest(asks('2'));
+      const [current, former] = story.keys;
+      story.own = { problem: 'There is none.' };
+      const plan = await story.rest(asks('2'));
+      const condition = plan.status?.conditions?.find(({ type }) => type === 'CredentialReady');
+      assert.equal(condition?.message, 'There is none. The one before is taken meanwhile.');
+      assert.deepEqual(story.keys, [current, former]);
+      await story.rest(asks('2'), NOW + OVERLAP_MS);
+      assert.deepEqual(story.keys, [current, undefined]);
+    });
+
+    it('stays when the spec names it no more', async () => {
+      const story = await owning('correct horse');
+      story.own = undefined;
+      story.written.length = 0;
+      await story.rest(asking());
+      assert.deepEqual([story.password, story.written], ['correct horse', []]);
+    });
   });
 
   it('that was rotated twice within a day leaves the one before, not that before it', async () => {

@@ -179,7 +179,8 @@ export class Transactions {
   /** What was granted to it; of a message that was taken, the spool has counted the recipients. */
   #giveBack(transaction: OpenTransaction): void {
     this.#options.transactions.delete(transaction);
-    if (this.#session.user !== undefined) this.#options.quotas.giveBack(this.#session.user, transaction.recipients.size);
+    if (this.#session.user !== undefined)
+      this.#options.quotas.giveBack(this.#session.user, transaction.recipients.size);
   }
 
   /** Whether mail goes to the MX of the domain: its destination is the domain itself then (deliver/router). */
