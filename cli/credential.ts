@@ -1,7 +1,7 @@
 /** The credential of an SmtpUser, as a client that has only its Secret sees it. */
 import type { SmtpUser } from '../crds/smtpuser.ts';
 import { Failure } from './failure.ts';
-import { readSecret } from './state-folder.ts';
+import { readSecret, secretFolder } from './state-folder.ts';
 
 export interface Credential {
   readonly host: string;
@@ -52,11 +52,18 @@ export async function credentialOf(state: string, user: SmtpUser): Promise<Crede
         : `SmtpUser ${usernameOf(user)} has no credential yet: is "chasqui standalone" running?`,
     );
   }
-  const place = { namespace: user.metadata.namespace, name: secretName };
+  return mountedCredential(secretFolder(state, { namespace: user.metadata.namespace, name: secretName }));
+}
+
+/**
+ * What a program is given that has the Secret as a folder with a file for each key.
+ * @throws {Failure} when something of it is missing
+ */
+export async function mountedCredential(folder: string): Promise<Credential> {
   const keys = ['host', 'port', 'username', 'password', 'tls', 'ca.crt'] as const;
-  const { host, port, username, password, tls, 'ca.crt': ca } = await readSecret(state, place, keys);
+  const { host, port, username, password, tls, 'ca.crt': ca } = await readSecret(folder, keys);
   if (!/^[0-9]{1,5}$/.test(port) || (tls !== 'starttls' && tls !== 'implicit')) {
-    throw new Failure(`Secret ${place.namespace}/${place.name} has no port or tls that this version understands`);
+    throw new Failure(`Secret ${folder} has no port or tls that this version understands`);
   }
   return { host, port: Number(port), username, password, tls, ca };
 }

@@ -1,4 +1,5 @@
-/** A demo receiver: takes any mail, prints what arrived, and verifies its DKIM signatures without any real DNS. */
+/** A demo receiver: takes any mail, prints what arrived, and verifies its DKIM signatures. */
+import { resolveTxt } from 'node:dns/promises';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dkimVerify } from 'mailauth/lib/dkim/verify.js';
@@ -7,10 +8,16 @@ import Schema from 'typebox/schema';
 import { Listener } from '../relay/receive/listener.ts';
 import { SinkConversation } from './sink-conversation.ts';
 
+/**
+ * TXT records of a name, each in its parts.
+ * @throws as node:dns does
+ */
+type TextRecords = (name: string) => Promise<readonly (readonly string[])[]>;
+
 export interface SinkOptions {
   readonly listen: { readonly host: string; readonly port: number };
-  /** State folder of a standalone, with the records of its MailDomains. */
-  readonly state: string;
+  /** Where the keys are, asked anew for each message. */
+  readonly records: () => Promise<TextRecords>;
   readonly json: boolean;
   readonly signal: AbortSignal;
   readonly out: { write(text: string): unknown };
@@ -42,9 +49,9 @@ interface Arrival {
 }
 
 /** Runs until the signal. Each message is answered 250 once it was read, and is then forgotten. */
-export async function sink({ listen, state, json, signal, out }: SinkOptions): Promise<void> {
+export async function sink({ listen, records, json, signal, out }: SinkOptions): Promise<void> {
   const taken = (message: Buffer, from: string, to: readonly string[]) => {
-    void examine(message, from, to, state).then(
+    void examine(message, from, to, records).then(
       (arrival) => out.write(json ? `${JSON.stringify(arrival)}\n` : readable(arrival)),
       (error: unknown) => out.write(`could not be examined: ${String(error)}\n`),
     );
@@ -66,13 +73,17 @@ export async function sink({ listen, state, json, signal, out }: SinkOptions): P
   clearTimeout(timer);
 }
 
-async function examine(message: Buffer, from: string, to: readonly string[], state: string): Promise<Arrival> {
-  const records = await publishedRecords(state);
+async function examine(
+  message: Buffer,
+  from: string,
+  to: readonly string[],
+  records: SinkOptions['records'],
+): Promise<Arrival> {
+  const lookUp = await records();
   const { results } = await dkimVerify(message, {
     resolver: async (name: string, type: string) => {
-      const value = type === 'TXT' ? records.get(name.toLowerCase()) : undefined;
-      if (value === undefined) throw Object.assign(new Error(`no ${type} record of ${name}`), { code: 'ENOTFOUND' });
-      return [[value]];
+      if (type !== 'TXT') throw notFound(name, type);
+      return (await lookUp(name)).map((parts) => [...parts]);
     },
   });
   const header = message.subarray(0, Math.max(0, message.indexOf('\r\n\r\n'))).toString();
@@ -92,8 +103,14 @@ async function examine(message: Buffer, from: string, to: readonly string[], sta
   };
 }
 
-/** What the MailDomains would have published, as their status says. Read afresh: keys come and go. */
-async function publishedRecords(state: string): Promise<ReadonlyMap<string, string>> {
+const notFound = (name: string, type: string): Error =>
+  Object.assign(new Error(`no ${type} record of ${name}`), { code: 'ENOTFOUND' });
+
+/** What DNS has, as the system's resolvers see it. */
+export const recordsOfDns: SinkOptions['records'] = () => Promise.resolve(resolveTxt);
+
+/** What the MailDomains of a state folder would have published, as their status says. Read afresh: keys come and go. */
+export async function recordsOfState(state: string): Promise<TextRecords> {
   const records = new Map<string, string>();
   const folder = join(state, 'objects', 'MailDomain');
   const files = await readdir(folder, { recursive: true }).catch(() => []);
@@ -104,7 +121,11 @@ async function publishedRecords(state: string): Promise<ReadonlyMap<string, stri
       if (type === 'TXT') records.set(name.toLowerCase(), value);
     }
   }
-  return records;
+  return async (name) => {
+    const value = records.get(name.toLowerCase());
+    if (value === undefined) throw notFound(name, 'TXT');
+    return [[value]];
+  };
 }
 
 /** The sender chooses these texts: no control character reaches the terminal. */

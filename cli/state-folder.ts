@@ -95,19 +95,20 @@ export async function readProblems(state: string): Promise<readonly ManifestProb
   return problems;
 }
 
+export const secretFolder = (state: string, { namespace, name }: ObjectKey): string =>
+  join(state, 'secrets', namespace, name);
+
 /**
- * The keys of a Secret that are asked for.
+ * The keys that are asked for of a Secret that is a folder with a file for each.
  * @throws {Failure} when one is missing
  */
 export async function readSecret<Key extends string>(
-  state: string,
-  { namespace, name }: ObjectKey,
+  folder: string,
   keys: readonly Key[],
 ): Promise<Readonly<Record<Key, string>>> {
-  const folder = join(state, 'secrets', namespace, name);
   const read = async (key: Key) => {
     const content = await contentOf(join(folder, key));
-    if (content === undefined) throw new Failure(`${join(folder, key)} is missing: see "chasqui status"`);
+    if (content === undefined) throw new Failure(`${join(folder, key)} is missing`);
     return [key, content] as const;
   };
   return Object.fromEntries(await Promise.all(keys.map(read))) as Record<Key, string>;

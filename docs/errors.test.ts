@@ -16,7 +16,7 @@ interface Reply {
 
 const TEXT = "(?:'([^']*)'|`([^`]*)`)";
 const REJECT = new RegExp(String.raw`\breject\(\s*(\d{3}),\s*'([^']*)',\s*(?:'([^']+)'|\w+),\s*${TEXT}`, 'g');
-const ACCEPT = new RegExp(String.raw`#accept\(\s*(\d{3}),\s*'([^']*)',\s*${TEXT}`, 'g');
+const ACCEPT = new RegExp(String.raw`\.accept\(\s*(\d{3}),\s*'([^']*)',\s*${TEXT}`, 'g');
 /** The one function that gives its replies all but their text. */
 const AMBIGUOUS = new RegExp(String.raw`\bambiguous\(\s*${TEXT}`, 'g');
 

@@ -1,17 +1,13 @@
 /** docs/install.md, command by command, on a cluster: what it says comes true, and what it promises to keep is kept. */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { promisify } from 'node:util';
 import { buildImage } from '../../image/build.ts';
 import { Cluster } from '../cluster/cluster.ts';
 import { RESTRICTED } from '../cluster/namespace.ts';
 import { importImage } from '../cluster/node/images.ts';
-import { program } from '../cluster/programs.ts';
 import { SmtpClient } from '../harness/smtp-client.ts';
+import { Guide } from './guide.ts';
 import { CHART, Helm } from './helm.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -21,17 +17,11 @@ const POD = ['get', 'pod', 'outbound-0', '--namespace=mail'] as const;
 
 describe('docs/install.md', () => {
   let cluster: Cluster;
-  let folder: string;
-  let blocks: readonly string[];
-  const ran = new Set<string>();
+  let guide: Guide;
 
   before(async () => {
     cluster = await Cluster.connect();
-    folder = await mkdtemp(join(tmpdir(), 'install-'));
-    await mkdir(join(folder, 'bin'));
-    for (const name of ['helm', 'kubectl'] as const) await symlink(await program(name), join(folder, 'bin', name));
-    const text = await readFile(join(ROOT, 'docs/install.md'), 'utf8');
-    blocks = [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, block = '']) => block);
+    guide = await Guide.open('install.md', cluster.kubectl.kubeconfig);
     await cluster.kubectl.run('delete', '--ignore-not-found', ...KINDS);
     const metadata = { name: 'chasqui-system', labels: RESTRICTED };
     await cluster.kubectl.apply({ apiVersion: 'v1', kind: 'Namespace', metadata });
@@ -45,21 +35,10 @@ describe('docs/install.md', () => {
       '--ignore-not-found',
       '--wait=false',
     ]);
-    if (folder) await rm(folder, { recursive: true, force: true });
+    await guide?.[Symbol.asyncDispose]();
   });
 
-  /** Runs all commands of the block that has this one. */
-  async function run(command: string): Promise<string> {
-    const block = blocks.find((text) => text.includes(command));
-    assert.ok(block, `no block has ${command}`);
-    ran.add(block);
-    const path = `${join(folder, 'bin')}:${process.env.PATH}`;
-    // A person has no make around the shell, which would have this one talk of folders.
-    const { MAKELEVEL: _level, MAKEFLAGS: _flags, MFLAGS: _more, ...own } = process.env;
-    const env = { ...own, PATH: path, HOME: folder, KUBECONFIG: cluster.kubectl.kubeconfig };
-    const { stdout } = await promisify(execFile)('sh', ['-euc', block], { cwd: ROOT, env });
-    return stdout;
-  }
+  const run = (command: string): Promise<string> => guide.run(command);
   const field = (object: readonly string[], path: string): Promise<string> =>
     cluster.kubectl.run(...object, `--output=jsonpath={${path}}`);
   const podIs = async (): Promise<string> =>
@@ -147,9 +126,7 @@ describe('docs/install.md', () => {
   });
 
   test('is installed again, takes the relay up as it is, and then lets it end with the operator', async () => {
-    const block = blocks.find((text) => text.includes('uninstall.relays=Delete'));
-    const [install = '', uninstall = ''] = block?.trim().split('\n') ?? [];
-    blocks = [...blocks.filter((other) => other !== block), install, uninstall];
+    const [install = '', uninstall = ''] = guide.apart('uninstall.relays=Delete');
     await run(install);
     await ready();
     await cluster.kubectl.eventually([...RELAY, '--output=jsonpath={.metadata.finalizers}'], /drain/);
@@ -176,10 +153,7 @@ describe('docs/install.md', () => {
   });
 
   test('has no command that was not run', () => {
-    assert.deepEqual(
-      blocks.filter((block) => !ran.has(block)),
-      [],
-    );
+    assert.deepEqual(guide.left, []);
   });
 });
 
