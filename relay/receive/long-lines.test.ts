@@ -26,6 +26,14 @@ test('a character of UTF-8 is not broken', () => {
   assert.equal(Buffer.from(broken(text), 'latin1').toString(), `${'x'.repeat(997)}\r\n \u{1f4e7}\r\n`);
 });
 
+test('a character of UTF-8 is not broken where it comes in parts, either', () => {
+  for (const cut of [1, 2, 3]) {
+    const email = Buffer.from('\u{1f4e7}');
+    const text = broken('x'.repeat(995), email.subarray(0, cut), email.subarray(cut), '\r\n');
+    assert.equal(Buffer.from(text, 'latin1').toString(), `${'x'.repeat(995)}\r\n \u{1f4e7}\r\n`);
+  }
+});
+
 test('whatever the text and its chunks, no line is too long, and without the breaks it is as it was', () => {
   const line = fc
     .tuple(fc.constantFrom('x', 'é', '€', '\u{1f4e7}', ' '), fc.nat(1_100), fc.nat(30))

@@ -49,11 +49,20 @@ function columnAfter(chunk: Buffer, column: number): number | undefined {
     const lf = chunk.length === 0 ? -1 : chunk.lastIndexOf(LF, Math.min(farthest, chunk.length - 1));
     if (farthest >= chunk.length - 1) {
       const length = lf >= Math.max(start, 0) ? chunk.length - lf - 1 : chunk.length - start;
-      return length <= LONGEST ? length : undefined;
+      return length + missingBytes(chunk) <= LONGEST ? length : undefined;
     }
     if (lf < Math.max(start, 0)) return undefined;
     start = lf + 1;
   }
+}
+
+/** What is still to come of the character that the chunk ends in: the break, if there is one, has to be before it. */
+function missingBytes(chunk: Buffer): number {
+  for (let back = 1; back <= 3; back += 1) {
+    const byte = chunk[chunk.length - back] ?? 0;
+    if ((byte & 0xc0) !== 0x80) return Math.max(0, bytesOfCharacter(byte) - back);
+  }
+  return 0;
 }
 
 /** By its first byte (RFC 3629 3); 1 for bytes that are none. */
