@@ -24,6 +24,34 @@ export const MailDomainSpec = Type.Object(
           'x-kubernetes-list-type': 'set',
         },
       ),
+      keys: Type.Array(
+        Type.Object(
+          {
+            selector: Type.String({
+              description: 'Selector: the key is at SELECTOR._domainkey.DOMAIN.',
+              minLength: 1,
+              maxLength: 63,
+              pattern: common.NAME_PATTERN,
+            }),
+            algorithm: common.oneOf(['RSA2048', 'Ed25519'], {
+              description: 'What the key is for. RSA2048: 2048 to 4096 bits.',
+            }),
+            secretRef: Type.Object(
+              { name: common.secretName('Name of a Secret with private.pem, in this namespace.') },
+              { description: 'Where the private key is.' },
+            ),
+          },
+          { description: 'A key of your own.' },
+        ),
+        {
+          ...common.namedList(
+            'Keys of your own; none is made for their algorithms. Of several for one, the last that is published signs.',
+            4,
+            'selector',
+          ),
+          default: [],
+        },
+      ),
       selectorPrefix: Type.String({
         description: 'First part of the selectors.',
         minLength: 1,

@@ -73,6 +73,18 @@ export const ACCEPTED: readonly AcceptedCase[] = [
     relay({ listeners: [listener({ tls: 'Optional', auth: { exemptNetworks: ['127.0.0.0/8', 'fd00::/8'] } })] }),
   ],
   ['keys that are replaced twice a year', domain({ dkim: { rotation: { every: '4380h' } } })],
+  [
+    'keys of its own, two for one algorithm',
+    domain({
+      dkim: {
+        algorithms: [],
+        keys: [
+          { selector: 'mail', algorithm: 'RSA2048', secretRef: { name: 'mail.key' } },
+          { selector: 'mail2', algorithm: 'RSA2048', secretRef: { name: 'mail2' } },
+        ],
+      },
+    }),
+  ],
   ['a domain that is not signed', domain({ dkim: { algorithms: [] } })],
   [
     'a user with a quota, in networks of both families, suspended',

@@ -97,5 +97,24 @@ export const MALFORMED: readonly RefusedCase[] = [
     'spec.senders[1]',
     /twice in the list: "a@example.test"/,
   ],
+  [
+    'two keys of its own under one selector',
+    domain({
+      dkim: {
+        keys: [
+          { selector: 'mail', algorithm: 'RSA2048', secretRef: { name: 'one' } },
+          { selector: 'mail', algorithm: 'Ed25519', secretRef: { name: 'two' } },
+        ],
+      },
+    }),
+    'spec.dkim.keys[1]',
+    /same selector/,
+  ],
+  [
+    'a selector that is no label',
+    domain({ dkim: { keys: [{ selector: 'mail_1', algorithm: 'RSA2048', secretRef: { name: 'one' } }] } }),
+    'spec.dkim.keys[0].selector',
+    /does not fit/,
+  ],
   ['one algorithm twice', domain({ dkim: { algorithms: ['Ed25519', 'Ed25519'] } }), 'spec.dkim.algorithms[1]', /twice/],
 ];

@@ -7,14 +7,16 @@ import type { PublicationState } from '../backend.ts';
 import { dkimName } from '../dns/records.ts';
 import { secretConflict } from '../runtime/apply-plan.ts';
 import type { Judgement } from '../runtime/conditions.ts';
-import type { KeySlot } from './dkim-keys.ts';
+import { isSigned, type KeySlot } from './dkim-keys.ts';
 import type { LivingKey } from './rotation.ts';
 
 export interface KeyStates {
-  readonly living: readonly LivingKey[];
+  readonly living: readonly Pick<LivingKey, 'selector' | 'state'>[];
   readonly making: readonly KeySlot[];
   readonly conflicts: readonly KeySlot[];
   readonly damaged: readonly KeySlot[];
+  /** What is wrong with keys of the user's own. */
+  readonly problems: readonly Pick<Judgement, 'reason' | 'message'>[];
 }
 
 export function dkimReady(domain: MailDomain, accepted: Judgement, keys: KeyStates): Judgement {
@@ -22,7 +24,7 @@ export function dkimReady(domain: MailDomain, accepted: Judgement, keys: KeyStat
   const not = (reason: string, message: string): Judgement => ({ type, status: 'False', reason, message });
   const secrets = (slots: readonly KeySlot[]): string[] =>
     slots.map(({ secretName }) => `${domain.metadata.namespace}/${secretName}`);
-  if (domain.spec.dkim.algorithms.length === 0) {
+  if (!isSigned(domain)) {
     return { type, status: 'True', reason: 'NotSigned', message: 'spec.dkim.algorithms is empty: mail is not signed.' };
   }
   if (keys.conflicts.length > 0) return secretConflict(type, secrets(keys.conflicts));
@@ -30,6 +32,8 @@ export function dkimReady(domain: MailDomain, accepted: Judgement, keys: KeyStat
     const names = secrets(keys.damaged).join(', ');
     return not('KeyDamaged', `Secret ${names} holds no usable key: restore it, or delete it to have a new key made.`);
   }
+  const [problem] = keys.problems;
+  if (problem) return not(problem.reason, keys.problems.map(({ message }) => message).join(' '));
   if (accepted.status !== 'True' && keys.living.length === 0) {
     return not('NotAccepted', 'Keys are made once the domain is accepted.');
   }

@@ -28,6 +28,7 @@ function observed(object: MailDomain, keySecrets: readonly Secret[], addresses =
     relays: [relay('outbound', { egress: { addresses } })],
     views: [{ name: 'outbound', replicas: [], groups: new Map() }],
     storedKeys: stored(object, keySecrets),
+    ownKeys: [],
     looks: new Map(),
     publication: 'Unavailable',
   };

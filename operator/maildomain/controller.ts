@@ -25,6 +25,15 @@ import {
 } from './dkim-keys.ts';
 import { decideKeys, keyEvents, retireAfterMs, statusKey } from './key-states.ts';
 import {
+  judgeOwnKeys,
+  type OwnKey,
+  type OwnLiving,
+  type OwnReference,
+  observeOwnKeys,
+  ownStates,
+  replacedAlgorithms,
+} from './own-keys.ts';
+import {
   type DomainWorld,
   domainHolders,
   domainOf,
@@ -35,7 +44,7 @@ import {
 } from './policies.ts';
 import { asksForPublication, planPublication } from './publication.ts';
 import { dnsVerified, recordEvents, type SeenRecord, seenRecords, statusRecord } from './records.ts';
-import type { Rotation } from './rotation.ts';
+import type { LivingKey } from './rotation.ts';
 
 /** Most records that fit the status. */
 const MOST_RECORDS = 64;
@@ -48,6 +57,8 @@ export interface ObservedDomain {
   readonly views: readonly RelayView[];
   /** What stands where its keys may be. */
   readonly storedKeys: readonly StoredKey[];
+  /** What stands where keys of the user's own are. */
+  readonly ownKeys: readonly OwnReference[];
   /** What DNS has of its records, by `recordId`. */
   readonly looks: ReadonlyMap<string, Seen>;
   /** Whether somebody publishes its records, where that is asked of somebody. */
@@ -78,15 +89,18 @@ export const mailDomainController: Controller<'MailDomain', ObservedDomain> = {
     const refs = relayKeys(key.namespace, domain.spec.relayRefs);
     const world = domainWorld(outside);
     const storedKeys = await observeKeys(domain, secrets);
+    const ownKeys = await observeOwnKeys(domain, secrets);
     const existing = refs.map((ref) => objects.get('SmtpRelay', ref)).filter((relay) => relay !== undefined);
     const looksAt = domain.spec.dns.verification !== 'Disabled' && isAccepted(domain, world);
-    const wanted = looksAt ? recordsOf(domain, existing, judgeKeys(domain, storedKeys).ready) : [];
+    const keys = [...judgeKeys(domain, storedKeys).ready, ...judgeOwnKeys(domain, ownKeys).ready];
+    const wanted = looksAt ? recordsOf(domain, existing, keys) : [];
     return {
       domain,
       world,
       relays: existing,
       views: refs.map((ref) => ({ name: ref.name, replicas: relays.observe(ref), groups: groups(ref) })),
       storedKeys,
+      ownKeys,
       looks: dns.observe(keyOf(domain), wanted),
       publication: asksForPublication(domain) ? await publication(key) : 'Unavailable',
     };
@@ -128,14 +142,18 @@ const recordsOf = (
   dnsRecords({ domain: spec, relays: relays.map((relay) => relay.spec), keys }).slice(0, MOST_RECORDS);
 
 export function planDomain(observed: ObservedDomain, clock: Clock): Plan<'MailDomain'> {
-  const { domain, world, relays, views, storedKeys, looks, publication } = observed;
+  const { domain, world, relays, views, storedKeys, ownKeys, looks, publication } = observed;
   const nowMs = clock();
   const accepted = judgeDomain(domain, world);
   const inForce = accepted.status === 'True';
   const stored = judgeKeys(domain, storedKeys);
-  const all = seenRecords(domain, recordsOf(domain, relays, stored.ready), looks);
-  const published = publishedKeys(domain, all, relays, stored.ready);
-  const rotation = decideKeys(domain, stored, relays, (key) => published.has(key.selector), nowMs);
+  const own = judgeOwnKeys(domain, ownKeys);
+  const known = [...stored.ready, ...own.ready];
+  const published = publishedKeys(domain, seenRecords(domain, recordsOf(domain, relays, known), looks), relays, known);
+  const isPublished = ({ selector }: { readonly selector: string }): boolean => published.has(selector);
+  const ownLiving = ownStates(domain, own.ready, isPublished);
+  const rotation = decideKeys(domain, stored, relays, isPublished, replacedAlgorithms(domain, ownLiving), nowMs);
+  const living = [...rotation.keys, ...ownLiving];
 
   // A domain that is not ours to send as gets no keys, and those it has stay as they are.
   const making = inForce ? rotation.make.map(({ algorithm, number }) => keySlot(domain, algorithm, number)) : [];
@@ -144,12 +162,15 @@ export function planDomain(observed: ObservedDomain, clock: Clock): Plan<'MailDo
   const conflicts = stored.conflicts.filter(
     (slot) => inForce && making.some(({ selector }) => selector === slot.selector),
   );
-  const ready = stored.ready.filter(({ selector }) => rotation.keys.some((key) => key.selector === selector));
+  const kept = stored.ready.filter(({ selector }) => rotation.keys.some((key) => key.selector === selector));
+  const ready = [...kept, ...own.ready];
   const records = seenRecords(domain, recordsOf(domain, relays, ready), looks);
 
-  const dkim = dkimReady(domain, accepted, { living: rotation.keys, making, conflicts, damaged: stored.damaged });
-  const verified = dnsVerified(domain, accepted, records, rotation.keys);
-  const active = new Set(rotation.keys.flatMap(({ selector, state }) => (state === 'Active' ? [selector] : [])));
+  const { damaged } = stored;
+  const { problems } = own;
+  const dkim = dkimReady(domain, accepted, { living, making, conflicts, damaged, problems });
+  const verified = dnsVerified(domain, accepted, records, living);
+  const active = new Set(living.flatMap(({ selector, state }) => (state === 'Active' ? [selector] : [])));
   const programmed = domainProgrammed(
     accepted,
     domain,
@@ -159,7 +180,7 @@ export function planDomain(observed: ObservedDomain, clock: Clock): Plan<'MailDo
   const needed = [accepted, dkim, ...(domain.spec.dns.verification === 'Required' ? [verified] : []), programmed];
   return {
     create: create.map((slot) => keyRecipe(domain, slot, nowMs)),
-    apply: inForce ? withPolicy(domain, storedKeys, ready) : [],
+    apply: inForce ? withPolicy(domain, storedKeys, kept) : [],
     delete: inForce ? rotation.remove.map(({ selector }) => secretOf(domain, selector, stored.ready)) : [],
     secretCondition: 'DkimReady',
     ...(inForce && planPublication(domain, records, publication)),
@@ -178,7 +199,9 @@ export function planDomain(observed: ObservedDomain, clock: Clock): Plan<'MailDo
         ],
         clock,
       ),
-      ...(inForce ? toPublish(domain, relays, rotation, records) : domain.status?.dkim && { dkim: domain.status.dkim }),
+      ...(inForce
+        ? toPublish(domain, relays, [rotation.keys, ownLiving], records)
+        : domain.status?.dkim && { dkim: domain.status.dkim }),
     },
     events: [
       ...create.map(({ algorithm, selector }) => ({
@@ -186,7 +209,7 @@ export function planDomain(observed: ObservedDomain, clock: Clock): Plan<'MailDo
         reason: 'DkimKeyCreated',
         message: `Made a DKIM key: ${algorithm}, selector ${selector}.`,
       })),
-      ...(inForce ? [...keyEvents(domain, rotation), ...recordEvents(domain, records)] : []),
+      ...(inForce ? [...keyEvents(domain, living, rotation.remove), ...recordEvents(domain, records)] : []),
     ],
     ...(rotation.nextMs !== undefined && { againMs: Math.max(rotation.nextMs - nowMs, 0) }),
   };
@@ -197,7 +220,7 @@ function publishedKeys(
   domain: MailDomain,
   records: readonly SeenRecord[],
   relays: readonly SmtpRelay[],
-  keys: readonly DkimKey[],
+  keys: readonly OwnKey[],
 ): ReadonlySet<string> {
   const seen = new Set(
     records.flatMap(({ record, seen: { state } }) => (state === 'Published' ? [recordId(record)] : [])),
@@ -221,20 +244,25 @@ function secretOf({ metadata: { namespace } }: MailDomain, selector: string, key
 function toPublish(
   domain: MailDomain,
   relays: readonly SmtpRelay[],
-  { keys }: Rotation,
+  [made, own]: readonly [readonly LivingKey[], readonly OwnLiving[]],
   records: readonly SeenRecord[],
 ): Pick<NonNullable<MailDomain['status']>, 'dnsRecords' | 'dkim'> {
   const retiredForMs = retireAfterMs(domain, relays);
   return {
     dnsRecords: records.map(statusRecord),
-    dkim: { keys: keys.map((key) => statusKey(key, retiredForMs)) },
+    dkim: {
+      keys: [
+        ...made.map((key) => statusKey(key, retiredForMs)),
+        ...own.map(({ selector, algorithm, state }) => ({ selector, algorithm, state })),
+      ],
+    },
   };
 }
 
 function domainProgrammed(
   accepted: Judgement,
   domain: MailDomain,
-  keys: readonly DkimKey[],
+  keys: readonly OwnKey[],
   views: readonly RelayView[],
 ): Judgement {
   if (accepted.status !== 'True') {

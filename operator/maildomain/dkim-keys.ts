@@ -42,11 +42,12 @@ const slotNamed = (name: string, algorithm: Algorithm, selector: string, number:
   secretName: `${name}-dkim-${selector}`,
 });
 
-/** The keys in the status. */
+/** The keys in the status that were made here. */
 export function knownSlots({ metadata, status }: MailDomain): KeySlot[] {
-  return (status?.dkim?.keys ?? []).flatMap(({ selector, algorithm }) => {
+  return (status?.dkim?.keys ?? []).flatMap(({ selector, algorithm, created }) => {
     const number = numberOf(selector, algorithm);
-    return number === undefined ? [] : [slotNamed(metadata.name, algorithm, selector, number)];
+    // Of one of the user's own nobody here knows when it was made.
+    return number === undefined || created === undefined ? [] : [slotNamed(metadata.name, algorithm, selector, number)];
   });
 }
 
@@ -147,7 +148,7 @@ function readKey({ data, annotations }: Secret, slot: KeySlot): DkimKey | undefi
 }
 
 /** The `p=` value: RFC 6376 3.6.1 for RSA; the bare 32 bytes for Ed25519 (RFC 8463 3), the end of the SPKI. */
-function publicValue(key: KeyObject): string {
+export function publicValue(key: KeyObject): string {
   const spki = createPublicKey(key).export({ type: 'spki', format: 'der' });
   return (key.asymmetricKeyType === 'ed25519' ? spki.subarray(-32) : spki).toString('base64');
 }
@@ -203,6 +204,8 @@ export function withPolicy(
   });
 }
 
+export const isSigned = ({ spec }: MailDomain): boolean => spec.dkim.algorithms.length + spec.dkim.keys.length > 0;
+
 /** What relays are told of the domain: with no usable key its mail waits (451 4.7.5) and is never sent unsigned. */
 export const domainDocument = (
   domain: MailDomain,
@@ -211,7 +214,7 @@ export const domainDocument = (
   name: `${domain.metadata.namespace}/${domain.metadata.name}`,
   domain: domainOf(domain),
   dkim: {
-    sign: domain.spec.dkim.algorithms.length > 0,
+    sign: isSigned(domain),
     keys: keys.map(({ selector, algorithm, privateKey }) => ({ selector, algorithm, privateKey })),
   },
 });

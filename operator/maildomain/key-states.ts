@@ -5,7 +5,7 @@ import type { SmtpRelay } from '../../crds/smtprelay.ts';
 import type { OperatorEvent } from '../backend.ts';
 import { timestamp } from '../runtime/conditions.ts';
 import { type DkimKey, type DkimKeys, knownSlots, ROTATE } from './dkim-keys.ts';
-import { type Key, type LivingKey, planRotation, type Rotation } from './rotation.ts';
+import { type Algorithm, type Key, type LivingKey, planRotation, type Rotation } from './rotation.ts';
 
 type StatusKey = NonNullable<MailDomainStatus['dkim']>['keys'][number];
 
@@ -18,19 +18,23 @@ export function retireAfterMs({ spec }: MailDomain, relays: readonly SmtpRelay[]
   return Math.max(durationMs(spec.dkim.rotation.retireAfter), ...waits);
 }
 
-/** @param isPublished whether a key was seen at every name server */
+/**
+ * @param isPublished whether a key was seen at every name server
+ * @param replaced for these algorithms there are keys of the user's own
+ */
 export function decideKeys(
   domain: MailDomain,
   keys: DkimKeys,
   relays: readonly SmtpRelay[],
   isPublished: (key: DkimKey) => boolean,
+  replaced: ReadonlySet<Algorithm>,
   nowMs: number,
 ): Rotation {
   const { dkim, dns } = domain.spec;
   const known = new Set(knownSlots(domain).map(({ selector }) => selector));
   return planRotation(
     {
-      algorithms: dkim.algorithms,
+      algorithms: dkim.algorithms.filter((algorithm) => !replaced.has(algorithm)),
       prefix: dkim.selectorPrefix,
       everyMs: dkim.rotation.every === undefined ? undefined : durationMs(dkim.rotation.every),
       publishForMs: durationMs(dkim.rotation.publishFor),
@@ -91,7 +95,8 @@ export const statusKey = (key: LivingKey, retiredForMs: number): StatusKey => ({
 /** An event for each step in the life of a key. */
 export function keyEvents(
   { status }: MailDomain,
-  { keys, remove }: Rotation,
+  keys: readonly Pick<LivingKey, 'selector' | 'state'>[],
+  remove: Rotation['remove'],
 ): Pick<OperatorEvent, 'type' | 'reason' | 'message'>[] {
   const before = new Map(status?.dkim?.keys.map(({ selector, state }) => [selector, state]));
   const steps = keys.flatMap(({ selector, state }) => {

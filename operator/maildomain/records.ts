@@ -11,6 +11,8 @@ export interface SeenRecord {
   readonly seen: Seen;
 }
 
+type Living = Pick<LivingKey, 'selector' | 'state'>;
+
 type StatusRecord = NonNullable<MailDomainStatus['dnsRecords']>[number];
 
 /** What was known before a restart counts until DNS was looked at again. */
@@ -56,7 +58,7 @@ export function dnsVerified(
   { spec }: MailDomain,
   accepted: Judgement,
   records: readonly SeenRecord[],
-  keys: readonly LivingKey[],
+  keys: readonly Living[],
 ): Judgement {
   if (spec.dns.verification === 'Disabled') return DISABLED;
   const judged = (status: Judgement['status'], reason: string, message: string): Judgement => ({
@@ -95,7 +97,7 @@ export function dnsVerified(
 const isBad = ({ state }: Seen): boolean => state === 'Wrong' || state === 'Missing';
 
 /** Records of keys whose predecessor still signs: nothing is amiss while they wait. */
-function waitingNames(domain: string, keys: readonly LivingKey[]): ReadonlySet<string> {
+function waitingNames(domain: string, keys: readonly Living[]): ReadonlySet<string> {
   if (keys.every(({ state }) => state !== 'Active')) return new Set();
   return new Set(keys.flatMap(({ state, selector }) => (state === 'Publishing' ? [dkimName(selector, domain)] : [])));
 }

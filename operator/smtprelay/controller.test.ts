@@ -55,7 +55,7 @@ function observed(object: SmtpRelay, more: Partial<ObservedRelay> = {}): Observe
   return {
     relay: object,
     world: worldOf(domains),
-    domains: domains.map((each) => ({ domain: each, storedKeys: [] })),
+    domains: domains.map((each) => ({ domain: each, storedKeys: [], ownKeys: [] })),
     users: [
       { user: user('app', { senders: ['*@a.test'] }), verifier: verifier('app') },
       { user: user('new', { senders: ['*@a.test'] }), verifier: undefined },

@@ -9,6 +9,7 @@ import type { PeerPlaces, Reference, RelayGroup, RelayReplica, Secret } from '..
 import { domainWorld } from '../maildomain/controller.ts';
 import { activeSlots, domainDocument, judgeKeys, type StoredKey } from '../maildomain/dkim-keys.ts';
 import { signingKeys } from '../maildomain/key-states.ts';
+import { judgeOwnKeys, type OwnReference, observeOwnKeys, signingOwnKeys } from '../maildomain/own-keys.ts';
 import { type DomainWorld, isAccepted } from '../maildomain/policies.ts';
 import { isSameKey, relayKey, relayKeys } from '../references.ts';
 import { type Judgement, setConditions, timestamp } from '../runtime/conditions.ts';
@@ -35,7 +36,11 @@ export interface ObservedRelay {
   readonly relay: SmtpRelay;
   readonly world: DomainWorld;
   /** MailDomains that refer to it, accepted or not, each with what stands where the keys are that sign. */
-  readonly domains: readonly { readonly domain: MailDomain; readonly storedKeys: readonly StoredKey[] }[];
+  readonly domains: readonly {
+    readonly domain: MailDomain;
+    readonly storedKeys: readonly StoredKey[];
+    readonly ownKeys: readonly OwnReference[];
+  }[];
   /** SmtpUsers that refer to it, accepted or not. */
   readonly users: readonly { readonly user: SmtpUser; readonly verifier: Secret | undefined }[];
   readonly ca: Secret | undefined;
@@ -126,6 +131,7 @@ const observeDomains = (key: ObjectKey, { objects, secrets }: World): Promise<Ob
       )
       .map(async (domain) => ({
         domain,
+        ownKeys: await observeOwnKeys(domain, secrets),
         storedKeys: await Promise.all(
           activeSlots(domain).map(async (slot) => ({
             slot,
@@ -263,7 +269,12 @@ function planRemoval({ relay, replicas, selector }: ObservedRelay, clock: Clock)
 const domainsInForce = ({ domains, world }: ObservedRelay): DomainDocument[] =>
   domains
     .filter(({ domain }) => isAccepted(domain, world))
-    .map(({ domain, storedKeys }) => domainDocument(domain, signingKeys(domain, judgeKeys(domain, storedKeys))));
+    .map(({ domain, storedKeys, ownKeys }) =>
+      domainDocument(domain, [
+        ...signingKeys(domain, judgeKeys(domain, storedKeys)),
+        ...signingOwnKeys(domain, judgeOwnKeys(domain, ownKeys)),
+      ]),
+    );
 
 /** A user without a verifier is one whose credential is still being made. */
 const usersInForce = ({ users, world }: ObservedRelay): UserDocument[] =>

@@ -93,6 +93,7 @@ export const domain = (
     allowedSenders: { from: 'Same' },
     dkim: {
       algorithms: ['RSA2048', 'Ed25519'],
+      keys: [],
       selectorPrefix: 'chasqui',
       rotation: { publishFor: '24h', retireAfter: '144h' },
       deletionPolicy: 'Retain',
