@@ -54,7 +54,8 @@ cluster: install ## start a Kubernetes of one node on this machine (Linux and ro
 cluster-down: install ## end it
 	@$(NODE) test/cluster/node/down.ts
 
-soak: install ## run the tests that take long: a hundred kills, and a kill at each system call of the queue (an hour)
+soak: install ## run the tests that take long: a hundred kills, a kill at each system call of the queue, a thousand domains (an hour and a half)
+	@test/cluster/binaries/build etcd kube-apiserver kubectl kube-controller-manager >/dev/null
 	$(NODE) --test --test-concurrency=1 --test-timeout=5400000 'test/**/*.soak.ts'
 
 # Peers that are not installed are left out, and named; test/bench/install has them (as root, from apt and npm).

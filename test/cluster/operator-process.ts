@@ -56,6 +56,10 @@ export class OperatorProcess implements AsyncDisposable {
     return `chasqui-operator/${String(version)} (${String(instance)})`;
   }
 
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   get runs(): boolean {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
@@ -65,11 +69,11 @@ export class OperatorProcess implements AsyncDisposable {
   }
 
   async halt(): Promise<void> {
-    await halt(this.#child.pid ?? 0);
+    await halt(this.pid);
   }
 
   goOn(): void {
-    goOn(this.#child.pid ?? 0);
+    goOn(this.pid);
   }
 
   /** Waits for its end; returns its exit code, null after a signal that it did not catch. */
