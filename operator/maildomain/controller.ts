@@ -65,8 +65,19 @@ export interface ObservedDomain {
   readonly publication: PublicationState;
 }
 
-/** What the policies ask of the world. */
-export function domainWorld({ objects, namespaces }: Pick<World, 'objects' | 'namespaces'>): DomainWorld {
+const worlds = new WeakMap<Pick<Objects, 'get'>, { readonly revision: number; readonly world: DomainWorld }>();
+
+/** What the policies ask of the world. A thousand domains that are looked at one after the other ask the same. */
+export function domainWorld(outside: Pick<World, 'objects' | 'namespaces' | 'revision'>): DomainWorld {
+  const { objects, revision } = outside;
+  const known = worlds.get(objects);
+  if (known?.revision === revision) return known.world;
+  const world = worldNow(outside);
+  worlds.set(objects, { revision, world });
+  return world;
+}
+
+function worldNow({ objects, namespaces }: Pick<World, 'objects' | 'namespaces'>): DomainWorld {
   const labelsOf: LabelsOf = (name) => namespaces.labels(name);
   const relayFor: RelayFor = (key, namespace) => {
     const relay = objects.get('SmtpRelay', key);

@@ -8,6 +8,7 @@
  */
 import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
+import { LRUCache } from 'lru-cache';
 import type { MailDomain } from '../../crds/maildomain.ts';
 import type { DomainDocument } from '../../relay/config/documents.ts';
 import type { Secret } from '../backend.ts';
@@ -129,21 +130,43 @@ function isFor(secret: Secret, domain: MailDomain, slot: KeySlot): boolean {
 const KEY_TYPE: Readonly<Record<Algorithm, string>> = { RSA2048: 'rsa', Ed25519: 'ed25519' };
 
 function readKey({ data, annotations }: Secret, slot: KeySlot): DkimKey | undefined {
+  const privateKey = data['private.pem'] ?? '';
+  const { type, publicKey } = publicOf(privateKey);
+  if (type !== KEY_TYPE[slot.algorithm]) return undefined;
+  const createdMs = Date.parse(annotations.created ?? '');
+  return {
+    ...slot,
+    privateKey,
+    // From the key itself: were public.txt wrong, the record in DNS would be, and every signature would fail.
+    publicKey,
+    createdMs: Number.isNaN(createdMs) ? undefined : createdMs,
+    request: annotations.request,
+  };
+}
+
+interface PublicHalf {
+  /** '': it is no key. */
+  readonly type: string;
+  readonly publicKey: string;
+}
+
+/** By private key: to take one apart costs 0.2 ms, and a relay with a thousand domains asks at each change of one. */
+const publicHalves = new LRUCache<string, PublicHalf>({ max: 10_000 });
+
+function publicOf(privateKey: string): PublicHalf {
+  const known = publicHalves.get(privateKey);
+  if (known) return known;
+  const half = takeApart(privateKey);
+  publicHalves.set(privateKey, half);
+  return half;
+}
+
+function takeApart(privateKey: string): PublicHalf {
   try {
-    const privateKey = data['private.pem'] ?? '';
     const key = createPrivateKey(privateKey);
-    if (key.asymmetricKeyType !== KEY_TYPE[slot.algorithm]) return undefined;
-    const createdMs = Date.parse(annotations.created ?? '');
-    return {
-      ...slot,
-      privateKey,
-      // From the key itself: were public.txt wrong, the record in DNS would be, and every signature would fail.
-      publicKey: publicValue(key),
-      createdMs: Number.isNaN(createdMs) ? undefined : createdMs,
-      request: annotations.request,
-    };
+    return { type: key.asymmetricKeyType ?? '', publicKey: publicValue(key) };
   } catch {
-    return undefined;
+    return { type: '', publicKey: '' };
   }
 }
 

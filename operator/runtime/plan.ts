@@ -53,6 +53,8 @@ export interface World
   extends Pick<Backend, 'objects' | 'issuesCertificates' | 'submissionHost' | 'serviceNames' | 'bindPort'> {
   readonly secrets: Pick<Secrets, 'get' | 'ownedBy' | 'reference'>;
   readonly namespaces: Pick<Namespaces, 'labels'>;
+  /** Grows with each change of any object or namespace: what follows from all of them need not be worked out again until then. */
+  readonly revision: number;
   readonly relays: Pick<Relays, 'observe' | 'applied' | 'isEmpty' | 'peers' | 'selector'>;
   /** The groups that were applied lately to a relay, by config hash. */
   readonly groups: (relay: ObjectKey) => ReadonlyMap<string, RelayGroup>;

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it, mock } from 'node:test';
 import { KeyedQueue } from './queue.ts';
 
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+/** What ends in one turn of the event loop is followed in the next. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
 
 function queue(work: (key: string) => Promise<number | undefined>, workers = 4) {
   const failures: { readonly key: string; readonly retryMs: number }[] = [];
@@ -40,6 +41,19 @@ describe('a keyed queue', () => {
     releases[1]?.();
     await turn();
     assert.equal(releases.length, 2);
+    await q.stop();
+  });
+
+  it('takes what somebody waits for before what is behind, and never a key twice', async () => {
+    const worked: string[] = [];
+    const { queue: q } = queue(async (key) => void worked.push(key) as undefined, 1);
+    for (const key of ['a', 'b', 'c']) q.add(key, 'Behind');
+    q.add('edited');
+    q.add('c');
+    q.add('c', 'Behind');
+    q.start();
+    for (let turns = 0; turns < 8; turns += 1) await turn();
+    assert.deepEqual(worked, ['edited', 'c', 'a', 'b']);
     await q.stop();
   });
 
@@ -115,7 +129,7 @@ describe('a keyed queue', () => {
     }, 1);
     q.start();
     for (const key of ['bad', 'good', 'better']) q.add(key);
-    await turn();
+    while (worked.length < 2) await turn();
     assert.deepEqual(worked, ['good', 'better']);
     await q.stop();
   });

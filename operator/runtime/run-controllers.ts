@@ -3,10 +3,11 @@ import { isKindName, KINDS } from '../../crds/kinds.ts';
 import type { KindName, ObjectKey } from '../../crds/resource.ts';
 import type { Backend, Secrets } from '../backend.ts';
 import type { DnsChecker } from '../dns/checker.ts';
+import { isSameKey } from '../references.ts';
 import { AppliedGroups } from './applied-groups.ts';
 import { applyPlan, type Effects } from './apply-plan.ts';
 import type { Clock, Controller, World } from './plan.ts';
-import { KeyedQueue, type QueueMeter } from './queue.ts';
+import { KeyedQueue, type QueueMeter, type Urgency } from './queue.ts';
 import { SecretReaders } from './secret-readers.ts';
 
 /** What the runtime needs of a logger; pino's fits. */
@@ -63,10 +64,12 @@ export async function runControllers(
   const readers = new SecretReaders();
   const byKind = new Map(controllers.map((controller) => [controller.kind, controller]));
 
+  let revision = 0;
   const objectChanged = (kind: KindName, key: ObjectKey): void => {
+    revision += 1;
     for (const controller of controllers) {
       for (const affected of controller.affectedBy(kind, key, backend.objects)) {
-        queue.add(idOf(controller.kind, affected));
+        queue.add(idOf(controller.kind, affected), urgency(controller.kind, affected, { kind, key }));
       }
     }
   };
@@ -94,6 +97,7 @@ export async function runControllers(
       groups: (relay) => groups.of(relay),
       dns,
       namespaces: backend.namespaces,
+      revision,
       issuesCertificates: backend.issuesCertificates,
       publication: async (domain) => (await backend.publications?.state(domain)) ?? 'Unavailable',
       submissionHost: (relay) => backend.submissionHost(relay),
@@ -127,6 +131,7 @@ export async function runControllers(
   backend.objects.watch(objectChanged);
   // Whom a grant by labels lets in: objects of that namespace, at whatever relay.
   backend.namespaces.watch((namespace) => {
+    revision += 1;
     for (const { kind } of KINDS) {
       for (const { metadata } of backend.objects.list(kind)) {
         if (kind === 'SmtpRelay' || metadata.namespace === namespace) queue.add(idOf(kind, metadata));
@@ -141,7 +146,7 @@ export async function runControllers(
   await backend.start();
   if (!(await campaign())) return { stop: () => backend.stop() };
   for (const { kind } of KINDS) {
-    for (const { metadata } of backend.objects.list(kind)) queue.add(idOf(kind, metadata));
+    for (const { metadata } of backend.objects.list(kind)) queue.add(idOf(kind, metadata), 'Behind');
   }
   // Of objects that went while nobody watched, the Secrets are all that is left: what is gone is forgotten.
   for (const { kind, key } of await backend.secrets.owners()) queue.add(idOf(kind, key));
@@ -155,6 +160,13 @@ export async function runControllers(
     },
   };
 }
+
+/**
+ * What was edited, and the config of relays, before all that may have to be told anew of it: a relay that has another
+ * config is looked at by each of its domains and users.
+ */
+const urgency = (kind: KindName, key: ObjectKey, changed: Task): Urgency =>
+  kind === 'SmtpRelay' || (kind === changed.kind && isSameKey(key, changed.key)) ? 'Soon' : 'Behind';
 
 /** A backend need not tell us of our own writes: those that wait for a Secret are woken here. */
 const telling = (secrets: Secrets, changed: (namespace: string, name: string) => void): Secrets => ({

@@ -19,5 +19,5 @@ export function worldOf(
   const backend = new MemoryBackend();
   for (const object of [...domains, ...relays]) backend.put(object);
   for (const [name, labels] of Object.entries(namespaces)) backend.label(name, labels);
-  return domainWorld(backend);
+  return domainWorld({ objects: backend.objects, namespaces: backend.namespaces, revision: 0 });
 }
