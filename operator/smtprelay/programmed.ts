@@ -100,7 +100,8 @@ function entryHindrance(
       continue;
     }
     // As relays name what they leave out: FILE[INDEX], then what is wrong.
-    const complaint = replica.rejected.find((text) => text.startsWith(`${place.file}[${place.index}]`));
+    const where = replica.rejected.length > 0 ? `${place.file}[${place.index()}]` : undefined;
+    const complaint = where && replica.rejected.find((text) => text.startsWith(where));
     if (complaint !== undefined) return programmed('False', 'RejectedByRelay', `SmtpRelay ${name}: ${complaint}`);
   }
   if (behind.length === 0) return undefined;

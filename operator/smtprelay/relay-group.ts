@@ -111,7 +111,8 @@ function shards<Entry>(
 /** Where an entry stands in a config. */
 export interface Place {
   readonly file: string;
-  readonly index: number;
+  /** In the list of the file. It has to be looked for, and few ask. */
+  readonly index: () => number;
 }
 
 /** Where a config holds exactly this domain, if it does. */
@@ -125,9 +126,11 @@ export const findUser = (group: RelayGroup, entry: UserDocument): Place | undefi
 function find(group: RelayGroup, file: string, list: string, entry: unknown): Place | undefined {
   const text = canonicalJson(entry);
   const shard = group.documents.get(file);
-  // Entries are canonical, so a shard that does not hold these bytes does not hold the entry.
+  // Entries are canonical, and none is part of another: a shard holds the entry that holds its bytes.
   if (!shard?.includes(text)) return undefined;
-  const entries: Record<string, readonly unknown[]> = JSON.parse(shard);
-  const index = entries[list]?.findIndex((other) => canonicalJson(other) === text) ?? -1;
-  return index < 0 ? undefined : { file, index };
+  const index = (): number => {
+    const entries: Record<string, readonly unknown[]> = JSON.parse(shard);
+    return entries[list]?.findIndex((other) => canonicalJson(other) === text) ?? -1;
+  };
+  return { file, index };
 }
