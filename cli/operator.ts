@@ -53,7 +53,7 @@ export async function operator(options: OperatorOptions): Promise<void> {
     userAgent: `chasqui-operator/${manifest.version} (${instance})`,
     writeTimeoutMs: writeTimeoutMs(LEASE_TIMES),
     mayWrite: () => election?.mayWrite(),
-    answered: (method, code, seconds) => metrics?.request(method, code, seconds),
+    answered: (answer) => metrics?.request(answer),
   });
   const leaseKey = { namespace: options.leaderElectionNamespace ?? ownNamespace ?? 'default', name: LEASE_NAME };
   const election: Election | undefined = options.leaderElect
@@ -73,6 +73,7 @@ export async function operator(options: OperatorOptions): Promise<void> {
     keptKeys: () => backend.keptKeys(),
     leading: () => election?.leading ?? true,
     nowMs: Date.now,
+    elapsedMs: () => performance.now(),
   });
   await using open = new AsyncDisposableStack();
   open.defer(() => connection.close());

@@ -10,7 +10,7 @@ test('metrics.md is as relay and operator declare: run "npm run generate" when t
 
 test('every metric is named by the conventions of Prometheus', () => {
   const ours = declarations().map(({ name }) => name);
-  for (const name of ours) assert.match(name, /^chasqui_[a-z_]+$/);
+  for (const name of ours) assert.match(name, /^(?:chasqui|process)_[a-z_]+$/);
   for (const { name, type, unit, help } of [...declarations(), ...operatorDeclarations()]) {
     assert.equal(name.endsWith('_total'), type === 'counter', name);
     if (unit === 'bytes' || unit === 'seconds') assert.match(name, new RegExp(`_${unit}(?:_total)?$`));

@@ -1,7 +1,6 @@
 /** Writes `metrics.md` from what a relay and the operator declare. */
 import { operatorMetrics } from '../operator/metrics.ts';
-import type { Documented as OfOperator } from '../operator/runtime/catalogue.ts';
-import type { Documented as OfRelay } from '../relay/observe/catalogue.ts';
+import type { Documented } from '../relay/observe/catalogue.ts';
 import { createMetrics } from '../relay/observe/metrics.ts';
 
 const INTRODUCTION = `# Metrics
@@ -27,12 +26,14 @@ const refuse = (): never => {
 const NO_QUEUE = { stats: async () => refuse(), health: refuse };
 
 /** What a relay exposes, in the order of its page. */
-export const declarations = (): readonly OfRelay[] => createMetrics(NO_QUEUE, () => 0).declarations;
+export const declarations = (): readonly Documented[] => createMetrics(NO_QUEUE, () => 0).declarations;
 
 /** What `chasqui operator` exposes. */
-export const operatorDeclarations = (): readonly OfOperator[] =>
-  operatorMetrics({ objects: { list: () => [] }, keptKeys: () => [], leading: () => false, nowMs: () => 0 })
-    .declarations;
+export const operatorDeclarations = (): readonly Documented[] =>
+  operatorMetrics({
+    ...{ objects: { list: () => [] }, keptKeys: () => [], leading: () => false },
+    ...{ nowMs: () => 0, elapsedMs: () => 0 },
+  }).declarations;
 
 /** The reference as one Markdown page. */
 export const metricsReference = (): string =>
@@ -44,7 +45,7 @@ export const metricsReference = (): string =>
   ].join('\n');
 
 const section = (
-  { name, type, unit, help, question, labels }: OfRelay | OfOperator,
+  { name, type, unit, help, question, labels }: Documented,
   heading: string,
 ): string => `${heading} ${name}
 
@@ -53,7 +54,7 @@ const section = (
 ${help} A ${type}, in ${unit}.
 ${labels ? `\n${labelList(labels)}\n` : ''}`;
 
-const labelList = (labels: NonNullable<OfOperator['labels']>): string =>
+const labelList = (labels: NonNullable<Documented['labels']>): string =>
   Object.entries(labels)
     .map(([label, values]) => `- \`${label}\`: ${typeof values === 'string' ? values : values.map(code).join(', ')}`)
     .join('\n');

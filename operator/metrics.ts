@@ -5,8 +5,9 @@
 import type { Condition } from '../crds/common.ts';
 import { KINDS } from '../crds/kinds.ts';
 import type { KindName, ObjectMeta } from '../crds/resource.ts';
+import { Catalogue, type Documented, type Sample } from '../relay/observe/catalogue.ts';
+import { processMetrics } from '../relay/observe/process-metrics.ts';
 import type { Objects } from './backend.ts';
-import { Catalogue, type Documented, type Sample } from './runtime/catalogue.ts';
 import type { QueueMeter } from './runtime/queue.ts';
 import { WORKERS } from './runtime/run-controllers.ts';
 
@@ -26,11 +27,21 @@ export interface Measured {
   readonly keptKeys: () => readonly KeptKey[];
   readonly leading: () => boolean;
   readonly nowMs: () => number;
+  /** Milliseconds of a clock that no one sets. */
+  readonly elapsedMs: () => number;
+}
+
+/** A request to the API server, and its code, or `<error>` when none came. */
+export interface Answered {
+  readonly host: string;
+  readonly method: string;
+  readonly code: string;
+  readonly seconds: number;
 }
 
 export interface OperatorMetrics {
   readonly queue: QueueMeter;
-  readonly request: (method: string, code: string, seconds: number) => void;
+  readonly request: (answer: Answered) => void;
   readonly declarations: readonly Documented[];
   page(): Promise<{ readonly type: string; readonly text: string }>;
 }
@@ -41,7 +52,7 @@ const OF_OBJECT = { namespace: 'namespaces of the objects', name: 'their names' 
 
 export function operatorMetrics(measured: Measured): OperatorMetrics {
   const catalogue = new Catalogue();
-  const queue = queueMetrics(catalogue);
+  const queue = queueMetrics(catalogue, measured);
   const request = requestMetrics(catalogue);
   catalogue.gauge(
     {
@@ -55,13 +66,14 @@ export function operatorMetrics(measured: Measured): OperatorMetrics {
   );
   readiness(catalogue, measured);
   ages(catalogue, measured);
+  processMetrics(catalogue);
   return { queue, request, declarations: catalogue.declarations, page: () => catalogue.page() };
 }
 
 /** Name of the Lease that operators compete for. */
 export const LEASE_NAME = 'chasqui-operator';
 
-function queueMetrics(catalogue: Catalogue): QueueMeter {
+function queueMetrics(catalogue: Catalogue, { elapsedMs }: Pick<Measured, 'elapsedMs'>): QueueMeter {
   const controller = { controller: CONTROLLERS };
   const name = { name: CONTROLLERS };
   const reconciled = catalogue.counter({
@@ -149,6 +161,31 @@ function queueMetrics(catalogue: Catalogue): QueueMeter {
     },
     WORK_BUCKETS,
   );
+  const begun = new Map<string, number>();
+  const seconds = (of: string): number[] => {
+    const nowMs = elapsedMs();
+    return [...begun].flatMap(([key, atMs]) => (controllerOf(key) === of ? [(nowMs - atMs) / 1_000] : []));
+  };
+  catalogue.gauge(
+    {
+      name: 'workqueue_unfinished_work_seconds',
+      help: 'For how long what is worked on now is worked on, added up.',
+      question: 'Is work stuck?',
+      unit: 'seconds',
+      labels: name,
+    },
+    () => CONTROLLERS.map((each): Sample => [{ name: each }, seconds(each).reduce((sum, one) => sum + one, 0)]),
+  );
+  catalogue.gauge(
+    {
+      name: 'workqueue_longest_running_processor_seconds',
+      help: 'For how long the object is worked on that was begun first of those worked on now.',
+      question: 'Is an object stuck?',
+      unit: 'seconds',
+      labels: name,
+    },
+    () => CONTROLLERS.map((each): Sample => [{ name: each }, Math.max(0, ...seconds(each))]),
+  );
   const retries = catalogue.counter({
     name: 'workqueue_retries_total',
     help: 'Objects that were put in line again after a failure.',
@@ -172,10 +209,12 @@ function queueMetrics(catalogue: Catalogue): QueueMeter {
       waited.observe({ name: of }, waitedMs / 1_000);
       add(depths, of, -1);
       add(active, of, 1);
+      begun.set(key, elapsedMs());
     },
     ended(key, tookMs, outcome) {
       const of = controllerOf(key);
       add(active, of, -1);
+      begun.delete(key);
       reconciled.inc({ controller: of, result: RESULTS[outcome] });
       time.observe({ controller: of }, tookMs / 1_000);
       worked.observe({ name: of }, tookMs / 1_000);
@@ -191,13 +230,16 @@ const RESULTS = { Done: 'success', Again: 'requeue_after', Failed: 'error' } as 
 /** Keys are KIND/NAMESPACE/NAME. */
 const controllerOf = (key: string): string => key.slice(0, key.indexOf('/')).toLowerCase();
 
+const METHODS = ['GET', 'POST', 'PATCH', 'DELETE'];
+const HOST = { host: 'the API server' };
+
 function requestMetrics(catalogue: Catalogue): OperatorMetrics['request'] {
   const requests = catalogue.counter({
     name: 'rest_client_requests_total',
     help: 'Requests to the API server, by code; <error> is none that was answered.',
     question: 'Does the operator load the API server, and does the API server refuse it?',
     unit: 'requests',
-    labels: { code: 'codes of HTTP, and `<error>`', method: ['GET', 'POST', 'PATCH', 'DELETE'] },
+    labels: { code: 'codes of HTTP, and `<error>`', ...HOST, method: METHODS },
   });
   const durations = catalogue.histogram(
     {
@@ -205,13 +247,13 @@ function requestMetrics(catalogue: Catalogue): OperatorMetrics['request'] {
       help: 'From the request until the head of its answer.',
       question: 'How slow is the API server?',
       unit: 'seconds',
-      labels: { verb: ['GET', 'POST', 'PATCH', 'DELETE'] },
+      labels: { ...HOST, verb: METHODS },
     },
     [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30],
   );
-  return (method, code, seconds) => {
-    requests.inc({ code, method });
-    durations.observe({ verb: method }, seconds);
+  return ({ host, method, code, seconds }) => {
+    requests.inc({ code, host, method });
+    durations.observe({ host, verb: method }, seconds);
   };
 }
 

@@ -1,28 +1,21 @@
-/** Metrics with what a reader has to know of each: docs/metrics.md is written from these declarations. */
+/** Metrics of a relay or the operator with what a reader has to know of each: docs/metrics.md is written from these. */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 export interface Declaration {
   readonly name: string;
   /** What is counted or measured. */
   readonly help: string;
-  /** What somebody who looks after a relay wants to know, and learns here. */
+  /** What somebody who looks after mail wants to know, and learns here. */
   readonly question: string;
-  readonly unit:
-    | 'sessions'
-    | 'attempts'
-    | 'messages'
-    | 'bytes'
-    | 'replies'
-    | 'recipients'
-    | 'deliveries'
-    | 'seconds'
-    | 'failures'
-    | '0 or 1';
+  readonly unit: string;
   /** By label, its values: all of them, or in words what bounds them. Nothing that a client chooses is a label. */
   readonly labels?: Readonly<Record<string, readonly string[] | string>>;
 }
 
 export type Documented = Declaration & { readonly type: 'counter' | 'gauge' | 'histogram' };
+
+/** A value of a gauge, and its labels. */
+export type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
 
 export class Catalogue {
   readonly #registry = new Registry();
@@ -37,12 +30,25 @@ export class Catalogue {
     return new Counter(this.#declare('counter', declaration));
   }
 
-  /** @param value asked at each scrape */
-  gauge(declaration: Declaration, value: () => Promise<number>): Gauge {
-    return new Gauge({
+  /** @param samples asked at each scrape: what is not told any more is gone */
+  gauge(declaration: Declaration, samples: () => Iterable<Sample> | Promise<Iterable<Sample>>): void {
+    new Gauge({
       ...this.#declare('gauge', declaration),
       async collect() {
-        this.set(await value());
+        const told = await samples();
+        this.reset();
+        for (const [labels, value] of told) this.set(labels, value);
+      },
+    });
+  }
+
+  /** A counter that something else keeps. @param value asked at each scrape */
+  kept(declaration: Declaration, value: () => number): void {
+    new Counter({
+      ...this.#declare('counter', declaration),
+      collect() {
+        this.reset();
+        this.inc(value());
       },
     });
   }

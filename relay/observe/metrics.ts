@@ -1,7 +1,8 @@
 /** The metrics of a relay (Prometheus): what they count, declared beside the code that moves them. */
 import { HINDRANCES, type Hindrance, type Spool } from '../spool/spool.ts';
-import { Catalogue, type Documented } from './catalogue.ts';
+import { Catalogue, type Documented, type Sample } from './catalogue.ts';
 import type { Observer } from './events.ts';
+import { processMetrics } from './process-metrics.ts';
 
 export interface Metrics {
   readonly observer: Observer;
@@ -9,6 +10,9 @@ export interface Metrics {
   /** The page that Prometheus scrapes, and its content type. */
   page(): Promise<{ readonly type: string; readonly text: string }>;
 }
+
+/** The one value of a gauge without labels. */
+const one = (value: number): readonly Sample[] => [[{}, value]];
 
 const LISTENER = 'names of the listeners';
 
@@ -125,7 +129,7 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
       question: 'Does mail pile up?',
       unit: 'messages',
     },
-    async () => (await stats()).messages,
+    async () => one((await stats()).messages),
   );
   catalogue.gauge(
     {
@@ -134,7 +138,7 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
       question: 'Is mail held since the replica it moves to does not answer?',
       unit: 'messages',
     },
-    async () => (await stats()).moving ?? 0,
+    async () => one((await stats()).moving ?? 0),
   );
   catalogue.gauge(
     {
@@ -143,7 +147,7 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
       question: 'How much work is left?',
       unit: 'deliveries',
     },
-    async () => (await stats()).deliveries,
+    async () => one((await stats()).deliveries),
   );
   catalogue.gauge(
     {
@@ -154,7 +158,7 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
     },
     async () => {
       const { oldestMs } = await stats();
-      return oldestMs === undefined ? 0 : Math.max(0, now() - oldestMs) / 1000;
+      return one(oldestMs === undefined ? 0 : Math.max(0, now() - oldestMs) / 1000);
     },
   );
   for (const kind of HINDRANCES) {
@@ -165,7 +169,7 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
         question: 'Is new mail turned away, and why?',
         unit: '0 or 1',
       },
-      async () => (spool.health().hindrance?.kind === kind ? 1 : 0),
+      () => one(spool.health().hindrance?.kind === kind ? 1 : 0),
     );
   }
   catalogue.gauge(
@@ -175,7 +179,7 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
       question: 'How long until the disk is full?',
       unit: 'bytes',
     },
-    async () => spool.health().freeBytes,
+    () => one(spool.health().freeBytes),
   );
   catalogue.gauge(
     {
@@ -184,7 +188,7 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
       question: 'Does the disk go bad?',
       unit: 'deliveries',
     },
-    async () => spool.health().setAside,
+    () => one(spool.health().setAside),
   );
   catalogue.gauge(
     {
@@ -193,7 +197,7 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
       question: 'Can the queue be read?',
       unit: 'failures',
     },
-    async () => spool.health().readFailures,
+    () => one(spool.health().readFailures),
   );
   catalogue.gauge(
     {
@@ -202,8 +206,9 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
       question: 'Has all that is queued been looked at since the start?',
       unit: '0 or 1',
     },
-    async () => (spool.health().unchecked ? 1 : 0),
+    () => one(spool.health().unchecked ? 1 : 0),
   );
+  processMetrics(catalogue);
 
   return {
     observer: {

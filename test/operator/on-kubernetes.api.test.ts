@@ -4,6 +4,7 @@ import { after, before, describe, it } from 'node:test';
 import { Client } from '../../operator/backends/kubernetes/client.ts';
 import { type Connection, connect } from '../../operator/backends/kubernetes/connection.ts';
 import { makeCA, makeServerCertificate } from '../../operator/smtprelay/pki.ts';
+import packageManifest from '../../package.json' with { type: 'json' };
 import { ApiServer, needsOwnApiServer } from '../cluster/api-server.ts';
 import { OperatorProcess } from '../cluster/operator-process.ts';
 import { PlayedNode } from '../cluster/played-node.ts';
@@ -104,13 +105,17 @@ describe('the operator on an API server', needsOwnApiServer, () => {
   });
 
   it('measures itself and what it runs', async () => {
+    const { host } = connection.server;
     for (const [name, least] of [
       ['chasqui_smtprelay_ready{namespace="mail",name="outbound"}', 1],
       ['chasqui_maildomain_ready{namespace="mail",name="example-test"}', 1],
       ['chasqui_certificate_expiration_timestamp_seconds{namespace="mail",name="outbound"}', Date.now() / 1_000],
       ['controller_runtime_reconcile_total{controller="smtpuser",result="success"}', 1],
       ['leader_election_master_status{name="chasqui-operator"}', 1],
-      ['rest_client_requests_total{code="201",method="POST"}', 5],
+      [`rest_client_requests_total{code="201",host="${host}",method="POST"}`, 5],
+      [`rest_client_request_duration_seconds_count{host="${host}",verb="POST"}`, 5],
+      [`chasqui_build_info{version="${packageManifest.version}",node="${process.versions.node}"}`, 1],
+      ['process_resident_memory_bytes', 20_000_000],
     ] as const) {
       const value = await operator.metric(name);
       assert.ok(value !== undefined && value >= least, `${name} is ${value}`);

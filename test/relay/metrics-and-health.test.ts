@@ -1,9 +1,11 @@
 /** What Prometheus and probes see of a relay: its metrics move with what happens, and its health is true. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { declarations } from '../../docs/metrics.ts';
+import manifest from '../../package.json' with { type: 'json' };
 import { Destination, type Script } from '../harness/destination.ts';
 import { goOn, halt } from '../harness/halted.ts';
 import { page, promtoolVerdict, type Samples, samplesOf } from '../harness/monitoring.ts';
@@ -64,13 +66,13 @@ const GAUGES = [
   'chasqui_queue_free_bytes',
 ];
 
-/** Samples that moved, without the queue, buckets, and bytes, which tests of their own look at. */
+/** Samples that moved, without the queue, buckets and bytes, which tests of their own look at, and the process. */
 function moved(from: Samples, to: Samples): Readonly<Record<string, number>> {
   const all = [...to].map(([sample, value]) => [sample, value - (from.get(sample) ?? 0)] as const);
   return Object.fromEntries(
     all.filter(
       ([sample, difference]) =>
-        difference !== 0 && !GAUGES.includes(sample) && !/_bucket\{|_sum$|_bytes_total/.test(sample),
+        difference !== 0 && !GAUGES.includes(sample) && !/_bucket\{|_sum$|_bytes_total|^process_/.test(sample),
     ),
   );
 }
@@ -219,6 +221,26 @@ test('a relay that has worked exposes the metrics of docs/metrics.md and no othe
         assert.ok(typeof bound === 'string' || bound?.includes(value), `${name}: ${label}="${value}"`);
       }
     }
+  }
+});
+
+test('a replica tells its version, and as much of its process as the kernel does', async () => {
+  for (const [ordinal, port] of outbound.ports.monitoring.entries()) {
+    const { text } = await page(port, '/metrics');
+    assert.match(
+      text,
+      new RegExp(`^chasqui_build_info\\{version="${manifest.version}",node="${process.versions.node}"\\} 1$`, 'm'),
+    );
+    const samples = await samplesOf([port]);
+    const pid = outbound.standalone.replicaPids().get(ordinal) ?? assert.fail('no such replica');
+    const status = await readFile(`/proc/${pid}/status`, 'utf8');
+    const residentBytes = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1_024;
+    const told = samples.get('process_resident_memory_bytes') ?? 0;
+    assert.ok(Math.abs(told - residentBytes) < residentBytes / 2, `told ${told} bytes of ${residentBytes}`);
+    assert.ok((samples.get('process_open_fds') ?? 0) > 10, 'the sockets of its listeners alone are more');
+    assert.ok((samples.get('process_cpu_seconds_total') ?? 0) > 0.1, 'its start took more');
+    const startedMs = (samples.get('process_start_time_seconds') ?? 0) * 1_000;
+    assert.ok(startedMs < Date.now() && startedMs > Date.now() - 600_000, 'it started within this test');
   }
 });
 

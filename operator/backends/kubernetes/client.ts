@@ -8,6 +8,7 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Dispatcher } from 'undici';
 import type { ObjectKey } from '../../../crds/resource.ts';
+import type { Answered } from '../../metrics.ts';
 import { NotLeader } from '../../runtime/lease.ts';
 import { eventFrom, objectFrom, pageFrom, parsed, pluralsFrom, statusFrom } from './answers.ts';
 import {
@@ -43,8 +44,7 @@ export interface ClientOptions {
   readonly writeTimeoutMs: number;
   /** @throws {NotLeader} when this process may not write (any more) */
   readonly mayWrite: () => void;
-  /** Told of each answer: code, or `<error>` when none came. */
-  readonly answered?: (method: string, code: string, seconds: number) => void;
+  readonly answered?: (answer: Answered) => void;
 }
 
 interface Asked {
@@ -192,7 +192,8 @@ export class Client implements KubernetesApi {
     } catch (error) {
       throw toApiError(error, nameOf(asked));
     } finally {
-      this.#options.answered?.(asked.method, code, (performance.now() - beganMs) / 1_000);
+      const { host } = this.#options.connection.server;
+      this.#options.answered?.({ host, method: asked.method, code, seconds: (performance.now() - beganMs) / 1_000 });
     }
   }
 
