@@ -140,6 +140,8 @@ export interface RelayReplica {
   readonly silent?: true;
   /** Entries of the config that the replica left out. */
   readonly rejected: readonly string[];
+  /** Why it does not go by a config that it was given since. */
+  readonly configProblem?: string;
   /** Whether its spool holds mail; undefined when unknown. */
   readonly queued?: boolean;
   /** Draining: messages that it has left. */

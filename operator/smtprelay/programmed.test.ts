@@ -82,6 +82,7 @@ describe('a domain is Programmed', () => {
 
 describe('a relay is Programmed', () => {
   const unasked = (ordinal: number): RelayReplica => ({ ...UNASKED, ordinal });
+  const refusing = (ordinal: number): RelayReplica => ({ ...at(ordinal, without), configProblem: 'It is too old.' });
   const silent = (ordinal: number): RelayReplica => ({ ...unasked(ordinal), silent: true });
   const cases: readonly (readonly [sentence: string, told: string, replicas: readonly RelayReplica[]])[] = [
     ['when every ready replica reports its config', 'True Programmed', [at(0, withIt), at(1, withIt)]],
@@ -89,6 +90,7 @@ describe('a relay is Programmed', () => {
     ['as before while one was not asked yet', 'True Programmed', [at(0, withIt), unasked(1)]],
     ['not when one was not asked and another lags behind', 'False Pending', [at(0, without), unasked(1)]],
     ['perhaps when one does not answer', 'Unknown ReplicasSilent', [at(0, withIt), silent(1)]],
+    ['not when one refuses it, which is told', 'False ConfigRefused', [at(0, withIt), refusing(1)]],
     ['not when one does not answer and another lags behind', 'False Pending', [at(0, without), silent(1)]],
   ];
   for (const [sentence, told, replicas] of cases) {
@@ -97,6 +99,11 @@ describe('a relay is Programmed', () => {
       assert.equal(`${status} ${reason}`, told);
     });
   }
+
+  it('not when one refuses it, and the message says which one and why', () => {
+    const { message } = relayProgrammed(withIt, [at(0, withIt), refusing(1)], [TRUE]);
+    assert.equal(message, 'Replica 1 goes on by an earlier config. It is too old.');
+  });
 
   it('not when nobody has been asked yet and nothing is known', () => {
     assert.equal(relayProgrammed(withIt, [unasked(0)], undefined).reason, 'Pending');

@@ -38,6 +38,11 @@ export function relayProgrammed(
   }
   const silent = behind.filter(({ silent: isSilent }) => isSilent);
   if (silent.length > 0 && silent.length === behind.length) return unknown(silent);
+  const refusing = behind.find(({ configProblem }) => configProblem !== undefined);
+  if (refusing) {
+    const { ordinal, configProblem } = refusing;
+    return programmed('False', 'ConfigRefused', `Replica ${ordinal} goes on by an earlier config. ${configProblem}`);
+  }
   if (behind.length > 0) return programmed('False', 'Pending', `${ordinals(behind)} still at an earlier config.`);
   // Domains and users tell of their own entries.
   const complaint = ready.flatMap(({ rejected }) => rejected).find((text) => text.startsWith(`${CERTIFICATES}[`));

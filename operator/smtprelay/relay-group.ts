@@ -21,6 +21,7 @@ import {
 import type { RelayGroup, RelayWorkload } from '../backend.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { certificateRequest } from './configured-certificate.ts';
+import { featuresIn } from './features.ts';
 import { settingsDocument } from './settings.ts';
 
 export interface RelayGroupInput {
@@ -53,18 +54,21 @@ export function relayGroup({
     default: certificate,
     ...(namedCertificates.length > 0 && { named: [...namedCertificates] }),
   };
+  const settings = settingsDocument(relay, bindPort);
   const documents = new Map<string, string>([
     [CERTIFICATES, canonicalJson(certificates)],
     ...shards(domains, ({ domain }) => domain, DOMAIN_SHARDS).map(
       ([shard, entries]) => [domainShardFile(shard), canonicalJson({ domains: entries })] as const,
     ),
-    [SETTINGS, canonicalJson(settingsDocument(relay, bindPort))],
+    [SETTINGS, canonicalJson(settings)],
     ...shards(users, ({ username }) => username, USER_SHARDS).map(
       ([shard, entries]) => [userShardFile(shard), canonicalJson({ users: entries })] as const,
     ),
   ]);
+  const requires = featuresIn(settings);
   const index: IndexDocument = {
     formatVersion: FORMAT_VERSION,
+    ...(requires.length > 0 && { requires }),
     replicas: spec.replicas,
     ...(peers && { peers }),
     documents: Object.fromEntries([...documents].map(([file, text]) => [file, hashOf(text)])),

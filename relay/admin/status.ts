@@ -1,7 +1,7 @@
 /** What a replica says of itself, to the CLI and to its supervisor. */
 import Type from 'typebox';
 import packageJson from '../../package.json' with { type: 'json' };
-import type { ConfigSource } from '../config/config.ts';
+import type { LiveConfig } from '../config/live-config.ts';
 import type { Receiver } from '../receive/receiver.ts';
 import type { Spool } from '../spool/spool.ts';
 
@@ -12,6 +12,8 @@ export const ReplicaStatus = Type.Object({
   configHash: Type.String(),
   /** Entries of the config that were left out, with file and field. */
   rejected: Type.Array(Type.String()),
+  /** Why a config that came after it is not in force; absent where none came, or it is being read. */
+  configProblem: Type.Optional(Type.String()),
   ready: Type.Boolean(),
   /** No longer wanted: greets 421 and delivers what it holds. */
   draining: Type.Boolean(),
@@ -33,7 +35,7 @@ export type ReplicaStatus = Type.Static<typeof ReplicaStatus>;
 
 export interface StatusParts {
   readonly ordinal: number;
-  readonly config: Pick<ConfigSource, 'current'>;
+  readonly config: Pick<LiveConfig, 'current' | 'problem'>;
   readonly spool: Pick<Spool, 'health' | 'stats'>;
   readonly receiver: Pick<Receiver, 'transactions'>;
   /** Why it does not do its work; undefined: it does. */
@@ -54,6 +56,7 @@ export async function replicaStatus(parts: StatusParts): Promise<ReplicaStatus> 
     version: packageJson.version,
     configHash: hash,
     rejected: [...rejected],
+    ...(parts.config.problem !== undefined && { configProblem: parts.config.problem }),
     ready: reasons.length === 0,
     draining: ordinal >= replicas,
     queue: { ...(await spool.stats()), ...(receiving > 0 && { receiving }) },

@@ -7,11 +7,15 @@
  * size limit and its mounts must be declared in the pod from day one; a shard without entries is absent.
  *
  * Within a format version fields are only ever added. Unknown ones are ignored: operator N writes what relay N-1 reads.
+ * Where it would be wrong to ignore one, and no earlier config would be worse, its use has a word in `requires`.
  */
 import { createHash } from 'node:crypto';
 import Type from 'typebox';
 
 export const FORMAT_VERSION = 1;
+/** Words of `requires` that relays of this version know. */
+export const FEATURES = ['smarthost-credentials'] as const;
+export type Feature = (typeof FEATURES)[number];
 export const INDEX = 'index.json';
 export const SETTINGS = 'settings.json';
 export const CERTIFICATES = 'certificates.json';
@@ -30,8 +34,15 @@ export const shardOf = (name: string, shards: number): number =>
 const ms = (minimum = 0) => Type.Integer({ minimum, maximum: 366 * 24 * 3_600_000 });
 const portNumber = Type.Integer({ minimum: 1, maximum: 65535 });
 
-export const IndexDocument = Type.Object({
+/** What an index is judged by before anything else is read: in a later format the rest may have another form. */
+export const IndexHeading = Type.Object({
   formatVersion: Type.Integer({ minimum: 1 }),
+  /** What the config uses of what relays of some version do not know, and must not ignore. Absent: nothing. */
+  requires: Type.Optional(Type.Array(Type.String({ minLength: 1 }))),
+});
+
+export const IndexDocument = Type.Object({
+  ...IndexHeading.properties,
   /** A replica whose ordinal is not below this drains. */
   replicas: Type.Integer({ minimum: 0 }),
   /**

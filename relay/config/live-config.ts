@@ -27,6 +27,8 @@ const DOUBTFUL_LOOKS = 4;
 const LAST_GOOD = 'config';
 
 export interface LiveConfig extends ConfigSource {
+  /** Why what the folder holds is not in force; undefined: it is, or it is about to be. */
+  readonly problem: string | undefined;
   close(): void;
 }
 
@@ -109,6 +111,9 @@ export async function openConfig(folder: string, keepIn: string, observer: Pick<
 
   return {
     current: () => inForce,
+    get problem() {
+      return complaint === '' ? undefined : complaint;
+    },
     onChange(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

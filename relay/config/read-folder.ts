@@ -14,9 +14,11 @@ import {
   DomainDocument,
   DomainsShard,
   domainShardFile,
+  FEATURES,
   FORMAT_VERSION,
   INDEX,
   IndexDocument,
+  IndexHeading,
   NamedCertificateDocument,
   SETTINGS,
   SettingsDocument,
@@ -124,10 +126,28 @@ const sha256 = (text: string): string => createHash('sha256').update(text).diges
 /** Names the version of a config. */
 export const hashOf = (documents: Documents): string => sha256(documents.get(INDEX) ?? '');
 
+/** @throws {ConfigError} also when it says that this relay would not do what the config asks for */
+function readIndex(text: string): IndexDocument {
+  const { formatVersion, requires = [] } = parse(INDEX, IndexHeading, text);
+  if (formatVersion > FORMAT_VERSION) {
+    throw new ConfigError(
+      `${INDEX}: has format ${formatVersion}, and this relay reads ${FORMAT_VERSION}: it is older than its operator; upgrade the relay, or go back with the operator`,
+    );
+  }
+  const known: readonly string[] = FEATURES;
+  const unknown = requires.filter((word) => !known.includes(word));
+  if (unknown.length > 0) {
+    throw new ConfigError(
+      `${INDEX}: requires ${unknown.map((word) => JSON.stringify(word)).join(', ')}, unknown to this relay: it is older than its operator; upgrade the relay, or take back what needs that`,
+    );
+  }
+  return parse(INDEX, IndexDocument, text);
+}
+
 /**
  * Puts documents together.
  *
- * @throws {ConfigError} when the index, the settings or the certificates are wrong, or the format is a later one
+ * @throws {ConfigError} when the index, the settings or the certificates are wrong, or the index is not for this relay
  */
 export function buildConfig(documents: Documents): RelayConfig {
   const text = (name: string): string => {
@@ -135,12 +155,7 @@ export function buildConfig(documents: Documents): RelayConfig {
     if (found === undefined) throw new ConfigError(`${name}: missing`);
     return found;
   };
-  const index = parse(INDEX, IndexDocument, text(INDEX));
-  if (index.formatVersion > FORMAT_VERSION) {
-    throw new ConfigError(
-      `${INDEX}: format ${index.formatVersion} is newer than this relay, which reads ${FORMAT_VERSION}`,
-    );
-  }
+  const index = readIndex(text(INDEX));
   const rejected: string[] = [];
   const domains = new Map<string, DomainDocument>();
   for (let shard = 0; shard < DOMAIN_SHARDS; shard++) {
@@ -175,11 +190,12 @@ export function buildConfig(documents: Documents): RelayConfig {
 /**
  * Reads the documents that the index of a folder names.
  *
- * @throws {ConfigError} when one is missing or is not the one that the index means: the folder is between two versions
+ * @throws {ConfigError} when the index is not for this relay, or when one is missing or is not the one that the index
+ *   means: the folder is between two versions
  */
 export async function readDocuments(folder: string): Promise<Documents> {
   const indexText = await readDocument(folder, INDEX);
-  const index = parse(INDEX, IndexDocument, indexText);
+  const index = readIndex(indexText);
   const documents = new Map([[INDEX, indexText]]);
   for (const [name, hash] of Object.entries(index.documents)) {
     if (!/^[a-z0-9][a-z0-9.-]*\.json$/.test(name))

@@ -73,7 +73,11 @@ class Life {
     this.child = child;
     const closed = once(child, 'close');
     const read = this.#read(child.stdout);
-    this.over = Promise.all([closed, read]).then(([[code, signal]]) => [code, signal]);
+    this.over = Promise.all([closed, read]).then(([[code, signal]]) => {
+      // Who waits for a line is to see that none will come.
+      this.logged.emit('line');
+      return [code, signal];
+    });
   }
 
   async #read(out: Readable): Promise<void> {
@@ -85,7 +89,6 @@ class Life {
       for (const line of lines) this.lines.push(JSON.parse(line));
       this.logged.emit('line');
     }
-    this.logged.emit('line');
   }
 }
 
@@ -187,19 +190,20 @@ export class RelayProcess implements AsyncDisposable {
 
   /** Puts another number of replicas in force, for all that share the config. */
   setReplicas(replicas: number): void {
-    this.#setIndex({ replicas });
+    this.setIndex({ replicas });
   }
 
   /** Tells all that share the config that they find each other elsewhere than before. */
   setPeers(peers: NonNullable<IndexDocument['peers']>): void {
-    this.#setIndex({ peers });
+    this.setIndex({ peers });
   }
 
   #index(): IndexDocument {
     return JSON.parse(readFileSync(join(this.config, INDEX), 'utf8'));
   }
 
-  #setIndex(change: Partial<IndexDocument>): void {
+  /** Puts fields of the index in force, also such as no operator writes yet. */
+  setIndex(change: object): void {
     const file = join(this.config, INDEX);
     writeFileSync(`${file}.new`, JSON.stringify({ ...this.#index(), ...change }));
     renameSync(`${file}.new`, file);

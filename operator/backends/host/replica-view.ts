@@ -34,6 +34,7 @@ export function replicaView(facts: ReplicaFacts): RelayReplica {
     state: stateOf(facts),
     rejected: status?.rejected ?? [],
     ...(status && { version: status.version, configHash: status.configHash }),
+    ...(status?.configProblem !== undefined && { configProblem: status.configProblem }),
     // What a wanted replica holds changes all the time: its own metrics tell of it.
     ...(!wanted && queued !== undefined && { queued }),
     ...(!wanted && status && { left: status.queue.messages }),

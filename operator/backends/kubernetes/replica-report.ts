@@ -8,6 +8,8 @@ const Report = Type.Object({
   configHash: Type.String(),
   /** Entries of the config that were left out. */
   rejected: Type.Array(Type.String()),
+  /** Why a config that came after it is not in force. */
+  configProblem: Type.Optional(Type.String()),
   draining: Type.Boolean(),
   queue: Type.Object({
     messages: Type.Integer({ minimum: 0 }),

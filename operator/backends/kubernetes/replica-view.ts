@@ -30,6 +30,7 @@ export function replicaView(facts: ReplicaFacts): RelayReplica {
     rejected: report?.rejected ?? [],
     ...(silent && { silent }),
     ...(report && { version: report.version, configHash: report.configHash }),
+    ...(report?.configProblem !== undefined && { configProblem: report.configProblem }),
     // What a wanted replica holds changes all the time: its own metrics tell of it.
     ...(!wanted && { ...queuedOf(claim, left), ...(left !== undefined && { left }) }),
     ...(!wanted && stuck !== undefined && { stuck }),
