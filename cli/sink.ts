@@ -61,6 +61,7 @@ export async function sink({ listen, records, json, signal, out }: SinkOptions):
     limits: { idleTimeoutMs: IDLE_TIMEOUT_MS },
     converse: (channel) => new SinkConversation(channel, taken),
     onProblem: (problem) => out.write(`session failed: ${problem}\n`),
+    onSecured: () => undefined,
   });
   await listener.open(listen);
   if (!json) out.write(`sink takes mail at ${listen.host}:${listen.port}\n`);

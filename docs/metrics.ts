@@ -9,7 +9,8 @@ const INTRODUCTION = `# Metrics
 
 Each replica of a relay serves its metrics for Prometheus at \`/metrics\` of its monitoring port (\`monitoring.port\`; on
 one machine replica i has that port + i). They count since the replica started: sum rates over the replicas. No label has
-a value that a client or a destination chooses, so their number is bounded.
+a value that a client or a destination chooses, but for \`destination\`, of which so many are told: their number is
+bounded.
 
 \`chasqui operator\` serves its own, which are [below](#the-operator), at \`--metrics-bind-address\`.
 `;
@@ -21,12 +22,16 @@ alerts for any operator show this one.
 `;
 
 const refuse = (): never => {
-  throw new Error('there is no queue');
+  throw new Error('there is no relay');
 };
-const NO_QUEUE = { stats: async () => refuse(), health: refuse };
+const NOTHING = {
+  spool: { stats: async () => refuse(), health: refuse },
+  config: { current: refuse, problem: undefined, sinceMs: 0 },
+  now: () => 0,
+};
 
 /** What a relay exposes, in the order of its page. */
-export const declarations = (): readonly Documented[] => createMetrics(NO_QUEUE, () => 0).declarations;
+export const declarations = (): readonly Documented[] => createMetrics(NOTHING).declarations;
 
 /** What `chasqui operator` exposes. */
 export const operatorDeclarations = (): readonly Documented[] =>

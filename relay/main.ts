@@ -78,10 +78,11 @@ async function run(options: RelayOptions, log: Observer): Promise<void> {
   const bound = () => spool.bound(config.current().settings.queue ?? UNBOUNDED);
   bound();
   config.onChange(bound);
-  const metrics = createMetrics(spool, now);
+  const metrics = createMetrics({ spool, config, now });
   const observer = both(log, metrics.observer);
   const router = createRouter(config);
-  const dns = createDns(() => config.current().settings.delivery.direct.resolvers, timeouts.dns);
+  const resolvers = () => config.current().settings.delivery.direct.resolvers;
+  const dns = createDns(resolvers, timeouts.dns, metrics.lookup);
   const signer = createSigner(config);
   const report = createDsn(config, router);
   const deliverer = createDeliverer({

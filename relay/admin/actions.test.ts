@@ -36,6 +36,7 @@ function sceneOf(
     observer: {
       message: (event) => events.push(event),
       session: () => undefined,
+      host: () => undefined,
       log: (level, message) => log.push(`${level} ${message}`),
     },
     report: () => ({

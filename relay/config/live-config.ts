@@ -29,6 +29,8 @@ const LAST_GOOD = 'config';
 export interface LiveConfig extends ConfigSource {
   /** Why what the folder holds is not in force; undefined: it is, or it is about to be. */
   readonly problem: string | undefined;
+  /** Since when the config in force is, milliseconds since 1970. */
+  readonly sinceMs: number;
   close(): void;
 }
 
@@ -43,7 +45,8 @@ export async function openConfig(folder: string, keepIn: string, observer: Pick<
   const listeners = new Set<(config: RelayConfig) => void>();
   const kept = join(keepIn, LAST_GOOD);
   let inForce = await first(folder, kept, observer);
-  let complaint = '';
+  let sinceMs = Date.now();
+  let problem: string | undefined;
   /** Looks in a row that found no config. */
   let failures = 0;
   /** Something changed during a look. */
@@ -64,7 +67,7 @@ export async function openConfig(folder: string, keepIn: string, observer: Pick<
     try {
       await take();
       failures = 0;
-      complaint = '';
+      problem = undefined;
     } catch (error) {
       failures += 1;
       if (!isDoubtful()) complain(error instanceof Error ? error.message : String(error));
@@ -83,14 +86,15 @@ export async function openConfig(folder: string, keepIn: string, observer: Pick<
     const config = buildConfig(documents);
     await keepOrSay(kept, documents, observer);
     inForce = config;
+    sinceMs = Date.now();
     observer.log('info', 'config in force', { hash: config.hash, rejected: config.rejected });
     for (const listener of listeners) listener(config);
   }
 
   /** Once, not at each look. */
-  function complain(problem: string): void {
-    if (problem !== complaint) observer.log('warn', 'config not taken, the one in force stays', { problem });
-    complaint = problem;
+  function complain(complaint: string): void {
+    if (complaint !== problem) observer.log('warn', 'config not taken, the one in force stays', { problem: complaint });
+    problem = complaint;
   }
 
   function schedule(delayMs: number): void {
@@ -112,7 +116,10 @@ export async function openConfig(folder: string, keepIn: string, observer: Pick<
   return {
     current: () => inForce,
     get problem() {
-      return complaint === '' ? undefined : complaint;
+      return problem;
+    },
+    get sinceMs() {
+      return sinceMs;
     },
     onChange(listener) {
       listeners.add(listener);

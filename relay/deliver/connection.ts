@@ -58,6 +58,7 @@ export async function connect(target: Target, options: ConnectOptions): Promise<
   const onAbort = (): void => wire.destroy('delivery is stopping');
   signal.addEventListener('abort', onAbort);
   let stage: FailureStage = 'greeting';
+  let version: string | undefined;
   try {
     await expect(wire, target, 220);
     let capabilities = await hello(wire, target, hostname);
@@ -66,7 +67,7 @@ export async function connect(target: Target, options: ConnectOptions): Promise<
       stage = 'tls';
       wire.write('STARTTLS');
       await expect(wire, target, 220);
-      await wire.startTls(target.host.startsWith('[') ? target.address : target.host, tls.verify);
+      version = await wire.startTls(target.host.startsWith('[') ? target.address : target.host, tls.verify);
       stage = 'greeting';
       // RFC 3207 4.2: what was offered in clear counts no more.
       capabilities = await hello(wire, target, hostname);
@@ -80,7 +81,7 @@ export async function connect(target: Target, options: ConnectOptions): Promise<
       };
       await authenticate(exchange, capabilities.auth, await credentials());
     }
-    return new Connection(wire, target, { capabilities, secure, timeouts });
+    return new Connection(wire, target, { capabilities, timeouts, ...(version !== undefined && { tls: version }) });
   } catch (error) {
     wire.destroy('closed by us');
     const reply = error instanceof Refusal ? error.reply : undefined;
@@ -123,7 +124,8 @@ class ContentError extends Error {}
 
 export class Connection {
   readonly capabilities: Capabilities;
-  readonly secure: boolean;
+  /** Its version, as OpenSSL names it: TLSv1.3; undefined: in clear. */
+  readonly tls: string | undefined;
   readonly target: Target;
   /** Transactions begun. */
   transactions = 0;
@@ -134,12 +136,12 @@ export class Connection {
   constructor(
     wire: Wire,
     target: Target,
-    session: { readonly capabilities: Capabilities; readonly secure: boolean; readonly timeouts: Timeouts },
+    session: { readonly capabilities: Capabilities; readonly tls?: string; readonly timeouts: Timeouts },
   ) {
     this.#wire = wire;
     this.#timeouts = session.timeouts;
     this.target = target;
-    this.secure = session.secure;
+    this.tls = session.tls;
     this.capabilities = session.capabilities;
     wire.setTimeout(session.timeouts.command);
     wire.idle = true;

@@ -73,6 +73,7 @@ class Bench implements AsyncDisposable {
           this.#changed.emit('event');
         },
         session: () => undefined,
+        host: () => undefined,
         log: (_level, message) => {
           this.logged.push(message);
           this.#changed.emit('event');

@@ -53,7 +53,7 @@ export function createDeliverer({
   references = '/nonexistent',
   limits = SCHEDULER_LIMITS,
 }: DelivererOptions): Deliverer {
-  const pool = new Pool(timeouts);
+  const pool = new Pool(timeouts, (event) => observer.host(event));
   const destinationLimits = new DestinationLimits(config, steady);
   const ending = new AbortController();
   let halted = false;

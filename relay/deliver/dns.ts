@@ -50,11 +50,22 @@ const KEPT_RECORDS = 20;
 /** A lookup by the system may take minutes where its name servers are silent, and cannot be ended. */
 const SYSTEM_LOOKUP_MS = 15_000;
 
+/** Told of each lookup that was asked of a server. */
+export type Asked = (
+  type: 'mx' | 'addresses' | 'system',
+  result: 'found' | DnsFailure['kind'],
+  seconds: number,
+) => void;
+
 /**
  * @param servers HOST:PORT of DNS servers, read at each lookup; empty means the system's
  * @param queryTimeoutMs of the first try; the second waits longer
  */
-export function createDns(servers: () => readonly string[], queryTimeoutMs: number): Dns {
+export function createDns(
+  servers: () => readonly string[],
+  queryTimeoutMs: number,
+  told: Asked = () => undefined,
+): Dns {
   let shared: Resolver | undefined;
   let asked = '';
   let closed = false;
@@ -88,25 +99,32 @@ export function createDns(servers: () => readonly string[], queryTimeoutMs: numb
     }
   };
 
-  const mx = remembering(async (domain) => {
-    const records = await answered(domain, () => ask((resolver) => resolver.resolveMx(domain)));
-    return records.toSorted((a, b) => a.priority - b.priority).slice(0, KEPT_RECORDS);
-  });
-  const addresses = remembering(async (host) => {
-    // IPv4 first: many clusters have no IPv6 way out, and receivers ask more of IPv6 senders (PTR, reputation).
-    const answers = await Promise.allSettled([
-      answered(host, () => ask((resolver) => resolver.resolve4(host))),
-      answered(host, () => ask((resolver) => resolver.resolve6(host))),
-    ]);
-    const found = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []));
-    if (found.length > 0) return found.slice(0, KEPT_RECORDS);
-    const failures = answers.flatMap((answer) =>
-      answer.status === 'rejected' ? [asFailure(host, answer.reason)] : [],
-    );
-    throw failures.find(({ kind }) => kind === 'temporary') ?? failures[0] ?? new DnsFailure('no-data', host);
-  });
-  const askedOfSystem = remembering((host) =>
-    answered(host, async () => (await lookup(host, { all: true })).map(({ address }) => address)),
+  const timed = timing(told);
+  const mx = remembering(
+    timed('mx', async (domain) => {
+      const records = await answered(domain, () => ask((resolver) => resolver.resolveMx(domain)));
+      return records.toSorted((a, b) => a.priority - b.priority).slice(0, KEPT_RECORDS);
+    }),
+  );
+  const addresses = remembering(
+    timed('addresses', async (host) => {
+      // IPv4 first: many clusters have no IPv6 way out, and receivers ask more of IPv6 senders (PTR, reputation).
+      const answers = await Promise.allSettled([
+        answered(host, () => ask((resolver) => resolver.resolve4(host))),
+        answered(host, () => ask((resolver) => resolver.resolve6(host))),
+      ]);
+      const found = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []));
+      if (found.length > 0) return found.slice(0, KEPT_RECORDS);
+      const failures = answers.flatMap((answer) =>
+        answer.status === 'rejected' ? [asFailure(host, answer.reason)] : [],
+      );
+      throw failures.find(({ kind }) => kind === 'temporary') ?? failures[0] ?? new DnsFailure('no-data', host);
+    }),
+  );
+  const askedOfSystem = remembering(
+    timed('system', (host) =>
+      answered(host, async () => (await lookup(host, { all: true })).map(({ address }) => address)),
+    ),
   );
   // Remembered is the lookup, not the wait for it: those who wait for a silent server share one thread of libuv's few.
   const systemAddresses = (host: string): Promise<readonly string[]> =>
@@ -124,6 +142,23 @@ export function createDns(servers: () => readonly string[], queryTimeoutMs: numb
     },
   };
 }
+
+/** Tells of each lookup how it ended, and when. */
+const timing =
+  (told: Asked) =>
+  <T>(type: Parameters<Asked>[0], ask: (name: string) => Promise<T>) =>
+  async (name: string): Promise<T> => {
+    const beganMs = performance.now();
+    const tell = (result: Parameters<Asked>[1]): void => told(type, result, (performance.now() - beganMs) / 1_000);
+    try {
+      const found = await ask(name);
+      tell('found');
+      return found;
+    } catch (error) {
+      tell(asFailure(name, error).kind);
+      throw error;
+    }
+  };
 
 /** Lookups of one name share an answer for a while; "not now" is no answer to keep. */
 function remembering<T extends object>(ask: (name: string) => Promise<T>): (from: string, name: string) => Promise<T> {

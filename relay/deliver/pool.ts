@@ -4,6 +4,7 @@
  */
 import { setMaxListeners } from 'node:events';
 import { LRUCache } from 'lru-cache';
+import type { Observer } from '../observe/events.ts';
 import { HostFailure } from './classify.ts';
 import { type Connection, type ConnectOptions, connect } from './connection.ts';
 import { readCredentials } from './credentials.ts';
@@ -59,6 +60,7 @@ interface Idle extends Use {
 
 export class Pool {
   readonly #timeouts: Timeouts;
+  readonly #told: Observer['host'];
   readonly #limits: PoolLimits;
   /** In the order in which they became idle. */
   readonly #idle = new Map<Connection, Idle>();
@@ -69,8 +71,9 @@ export class Pool {
   readonly #down = new LRUCache<string, true>({ max: DOWN_HOSTS, ttl: DOWN_MS });
   readonly #ended = new AbortController();
 
-  constructor(timeouts: Timeouts, limits: PoolLimits = POOL_LIMITS) {
+  constructor(timeouts: Timeouts, told: Observer['host'] = () => undefined, limits: PoolLimits = POOL_LIMITS) {
     this.#timeouts = timeouts;
+    this.#told = told;
     this.#limits = limits;
     setMaxListeners(0, this.#ended.signal);
   }
@@ -131,9 +134,13 @@ export class Pool {
     try {
       const connection = await connectInTurn(target, mode, options);
       this.#down.delete(addressOf(target));
+      this.#told({ event: 'connected', ...(connection.tls !== undefined && { tls: connection.tls }) });
       return connection;
     } catch (error) {
-      if (error instanceof HostFailure) this.#down.set(addressOf(target), true);
+      if (error instanceof HostFailure) {
+        this.#down.set(addressOf(target), true);
+        this.#told({ event: 'unreached', stage: error.stage });
+      }
       throw error;
     }
   }

@@ -90,8 +90,8 @@ export class Wire {
     return true;
   }
 
-  /** @param host name for SNI, and with `verify` what the certificate must be valid for. Rejects when it fails. */
-  async startTls(host: string, verify: boolean): Promise<void> {
+  /** @param host name for SNI, and with `verify` what the certificate must be valid for. Rejects when it fails. @returns version of TLS */
+  async startTls(host: string, verify: boolean): Promise<string> {
     // What came in clear behind the reply to STARTTLS would be taken for answers under TLS: anybody on the way can put
     // them there (CVE-2011-0411, and of clients "Why TLS Is Better Without STARTTLS", USENIX Security 2021).
     if (this.hasMore) throw new Error('it said more in clear after its reply to STARTTLS');
@@ -107,6 +107,7 @@ export class Wire {
     this.#listen(socket);
     await promise;
     this.#waiting = undefined;
+    return socket.getProtocol() ?? 'unknown';
   }
 
   /** Says QUIT, and closes when it is answered or after this time (ms). */

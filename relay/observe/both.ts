@@ -10,5 +10,9 @@ export const both = (log: Observer, metrics: Observer): Observer => ({
     log.session(event);
     metrics.session(event);
   },
+  host(event) {
+    log.host(event);
+    metrics.host(event);
+  },
   log: log.log,
 });

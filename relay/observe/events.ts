@@ -51,6 +51,8 @@ export type MessageEvent =
 
 export type SessionEvent =
   | { readonly event: 'session'; readonly listener: string }
+  /** The handshake is over; version as OpenSSL names it: TLSv1.3. */
+  | { readonly event: 'secured'; readonly listener: string; readonly version: string }
   | {
       readonly event: 'auth';
       readonly listener: string;
@@ -69,9 +71,15 @@ export type SessionEvent =
       readonly recipient?: string;
     };
 
+/** A host of a destination: mail can be sent to it, or how far the connection came. */
+export type HostEvent =
+  | { readonly event: 'connected'; readonly tls?: string }
+  | { readonly event: 'unreached'; readonly stage: 'dns' | 'connect' | 'greeting' | 'tls' | 'auth' | 'session' };
+
 export interface Observer {
   message(event: MessageEvent): void;
   session(event: SessionEvent): void;
+  host(event: HostEvent): void;
   /** Anything else that a person should know; fields must be free of secrets. */
   readonly log: (level: 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>) => void;
 }

@@ -40,6 +40,8 @@ export function createLog(base: Readonly<Record<string, unknown>>, out: NodeJS.W
       if (event.event === 'rejected') log.info(event);
       else if (event.event === 'auth' && event.result === 'rejected') log.info(event);
     },
+    // The reply of each recipient says what a host said, and which.
+    host() {},
     log(level, message, fields) {
       log[level](fields ?? {}, message);
     },

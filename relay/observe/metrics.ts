@@ -1,11 +1,15 @@
 /** The metrics of a relay (Prometheus): what they count, declared beside the code that moves them. */
 import { HINDRANCES, type Hindrance, type Spool } from '../spool/spool.ts';
 import { Catalogue, type Documented, type Sample } from './catalogue.ts';
+import { type ConfigState, configMetrics } from './config-metrics.ts';
+import { type DeliveryMetrics, deliveryMetrics } from './delivery-metrics.ts';
 import type { Observer } from './events.ts';
 import { processMetrics } from './process-metrics.ts';
 
 export interface Metrics {
   readonly observer: Observer;
+  /** Told of each name that was looked up. */
+  readonly lookup: DeliveryMetrics['lookup'];
   readonly declarations: readonly Documented[];
   /** The page that Prometheus scrapes, and its content type. */
   page(): Promise<{ readonly type: string; readonly text: string }>;
@@ -22,8 +26,14 @@ const WHY_NO_MAIL: Readonly<Record<Hindrance['kind'], string>> = {
   damaged: 'Whether new mail is answered 451, since some of the queue was lost (1), or not (0).',
 };
 
-/** @param spool asked at each scrape: depth and age are read where the queue is, never counted twice */
-export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () => number): Metrics {
+export interface Measured {
+  /** Asked at each scrape: depth and age are read where the queue is, never counted twice. */
+  readonly spool: Pick<Spool, 'stats' | 'health'>;
+  readonly config: ConfigState;
+  readonly now: () => number;
+}
+
+export function createMetrics({ spool, config, now }: Measured): Metrics {
   const stats = () => spool.stats();
   const catalogue = new Catalogue();
   const sessions = catalogue.counter({
@@ -32,6 +42,13 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
     question: 'How many clients connect, and where?',
     unit: 'sessions',
     labels: { listener: LISTENER },
+  });
+  const handshakes = catalogue.counter({
+    name: 'chasqui_smtp_tls_handshakes_total',
+    help: 'Handshakes with clients that came to an end, by version of TLS.',
+    question: 'Which versions of TLS do clients use, and can an old one be turned off?',
+    unit: 'handshakes',
+    labels: { listener: LISTENER, version: ['TLSv1.2', 'TLSv1.3'] },
   });
   const auth = catalogue.counter({
     name: 'chasqui_smtp_auth_total',
@@ -77,32 +94,6 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
     question: 'Does a replica that drains get rid of its mail?',
     unit: 'messages',
   });
-  const outcomes = {
-    delivered: catalogue.counter({
-      name: 'chasqui_recipients_delivered_total',
-      help: 'Recipients whose server took the message.',
-      question: 'How much mail goes out?',
-      unit: 'recipients',
-    }),
-    deferred: catalogue.counter({
-      name: 'chasqui_recipients_deferred_total',
-      help: 'Attempts for a recipient that failed for now.',
-      question: 'Do destinations fail, or slow this relay down?',
-      unit: 'attempts',
-    }),
-    bounced: catalogue.counter({
-      name: 'chasqui_recipients_bounced_total',
-      help: 'Recipients given up because their server refused for good.',
-      question: 'Is mail sent to addresses that are none, or refused as spam?',
-      unit: 'recipients',
-    }),
-    expired: catalogue.counter({
-      name: 'chasqui_recipients_expired_total',
-      help: 'Recipients given up because they could not be reached in time.',
-      question: 'Was a destination away for longer than mail is kept for it?',
-      unit: 'recipients',
-    }),
-  };
   const actions = catalogue.counter({
     name: 'chasqui_queue_actions_total',
     help: 'Messages on which somebody acted by the admin API.',
@@ -113,15 +104,7 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
       by: ['socket', 'operate token'],
     },
   });
-  const latency = catalogue.histogram(
-    {
-      name: 'chasqui_delivery_latency_seconds',
-      help: 'From 250 to the client until 250 from the destination, per recipient.',
-      question: 'How long is mail on its way?',
-      unit: 'seconds',
-    },
-    [0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 1800, 7200, 86400],
-  );
+  const deliveries = deliveryMetrics(catalogue);
   catalogue.gauge(
     {
       name: 'chasqui_queue_messages',
@@ -208,6 +191,7 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
     },
     () => one(spool.health().unchecked ? 1 : 0),
   );
+  configMetrics(catalogue, config);
   processMetrics(catalogue);
 
   return {
@@ -235,18 +219,20 @@ export function createMetrics(spool: Pick<Spool, 'stats' | 'health'>, now: () =>
             moved.inc();
             break;
           default:
-            outcomes[event.event].inc();
-            if (event.event === 'delivered') latency.observe(event.ageMs / 1000);
+            deliveries.outcome(event);
         }
       },
       session(event) {
         if (event.event === 'session') sessions.inc({ listener: event.listener });
+        else if (event.event === 'secured') handshakes.inc({ listener: event.listener, version: event.version });
         else if (event.event === 'auth') {
           auth.inc({ listener: event.listener, mechanism: event.mechanism, result: event.result });
         } else rejected.inc({ listener: event.listener, stage: event.stage, reason: event.reason });
       },
+      host: deliveries.host,
       log() {},
     },
+    lookup: deliveries.lookup,
     declarations: catalogue.declarations,
     page: () => catalogue.page(),
   };

@@ -34,6 +34,8 @@ export interface Host {
   converse(channel: Channel): Conversation;
   /** It did not come to a session: no TLS, or no header of a proxy. */
   noSession(problem: string): void;
+  /** A handshake is over, in this version of TLS. */
+  secured(version: string): void;
   /** The connection is gone. */
   left(connection: Connection): void;
 }
@@ -267,6 +269,7 @@ export class Connection implements Channel {
       this.#host.certificates,
       (tls) => {
         this.#tls = tls;
+        this.#host.secured(tls.slice(0, tls.indexOf(' ')));
         this.#outgoing.use(this.#socket);
         this.#talk();
         done();

@@ -23,6 +23,8 @@ export interface ListenerOptions extends ListenerSettings {
   readonly converse: (channel: Channel) => Conversation;
   /** Told of handshakes that fail: a client that does not trust the certificate, or a port scan. */
   readonly onProblem: (problem: string) => void;
+  /** Told of those that do not: TLS version. */
+  readonly onSecured: (version: string) => void;
 }
 
 export type ListenerLimits = Pick<SettingsDocument['limits'], 'idleTimeoutMs' | 'connections' | 'sessionTimeoutMs'>;
@@ -119,6 +121,10 @@ export class Listener implements Host {
 
   noSession(problem: string): void {
     this.#options.onProblem(problem);
+  }
+
+  secured(version: string): void {
+    this.#options.onSecured(version);
   }
 
   left(connection: Connection): void {

@@ -90,6 +90,7 @@ export function createReceiver(options: ReceiverOptions): Receiver {
             channel,
           ),
         onProblem: (problem) => observer.log('info', 'no session', { listener: name, problem }),
+        onSecured: (version) => observer.session({ event: 'secured', listener: name, version }),
       });
       const port = await listener.open(where);
       listeners.set(name, listener);

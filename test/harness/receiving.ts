@@ -131,6 +131,7 @@ export class Receiving implements AsyncDisposable {
           this.messageEvents.push(event);
         },
         session: (event) => this.sessionEvents.push(event),
+        host: () => undefined,
         log: (level, message, fields) => this.log.push(`${level} ${message} ${JSON.stringify(fields)}`),
       },
       quotas: new Quotas([], 0, () => this.nowMs ?? Date.now()),

@@ -4,6 +4,7 @@ import { after, before, test } from 'node:test';
 import { SELF_SIGNED } from '../harness/certificate.ts';
 import { Destination, type ReceivedMessage } from '../harness/destination.ts';
 import { MockDns } from '../harness/dns.ts';
+import { samplesOf } from '../harness/monitoring.ts';
 import { Outbound, routeTo } from '../harness/outbound.ts';
 
 /** All on one port, each at an address of its own: `delivery.direct.port` is the same for all. */
@@ -118,4 +119,28 @@ test('a domain that takes no mail is refused at RCPT; one that does not exist is
   assert.match(JSON.stringify(reply), /"enhanced":"5\.1\.2"/);
   const notice = await arrivalAt(clear, 'asks@example.test');
   assert.equal(notice.from, '');
+});
+
+test('connections are counted by TLS, those that failed by how far they came, and names by what DNS says', async () => {
+  const samples = () => samplesOf(outbound.ports.monitoring);
+  const from = await samples();
+  const to = ['m@clear.test', 'm@secure.test', 'm@two.test', 'm@counted.test'];
+  dns.add({ type: 'A', name: 'counted.test', data: '127.0.0.2' });
+  const queueId = await outbound.send({ to: [...to, 'm@nowhere.test'] });
+  for (const recipient of to) await outbound.event('delivered', queueId, recipient);
+  await outbound.event('bounced', queueId, 'm@nowhere.test');
+
+  const upTo = await samples();
+  const of = (sample: string): number => upTo.get(sample) ?? 0;
+  assert.ok(of('chasqui_delivery_connections_total{tls="none"}') > 0);
+  assert.ok(of('chasqui_delivery_connections_total{tls="TLSv1.3"}') > 0);
+  assert.ok(of('chasqui_delivery_connection_failures_total{stage="connect"}') > 0, 'down.two.test');
+  const rise = (sample: string): number => of(sample) - (from.get(sample) ?? 0);
+  const lookups = (type: string, result: string): number =>
+    rise(`chasqui_dns_lookup_seconds_count{type="${type}",result="${result}"}`);
+  // counted.test has no MX, but an address.
+  assert.deepEqual([lookups('mx', 'no-data'), lookups('addresses', 'found')], [1, 1]);
+  assert.ok(lookups('mx', 'no-domain') > 0, 'nowhere.test');
+  const bounced = 'chasqui_delivery_outcomes_total{destination="nowhere.test",outcome="bounced",reason="address"}';
+  assert.equal(rise(bounced), 1);
 });

@@ -66,13 +66,15 @@ const GAUGES = [
   'chasqui_queue_free_bytes',
 ];
 
-/** Samples that moved, without the queue, buckets and bytes, which tests of their own look at, and the process. */
+/** Samples that moved, without those of the queue and of connections, buckets and bytes, which tests of their own look at. */
 function moved(from: Samples, to: Samples): Readonly<Record<string, number>> {
   const all = [...to].map(([sample, value]) => [sample, value - (from.get(sample) ?? 0)] as const);
   return Object.fromEntries(
     all.filter(
       ([sample, difference]) =>
-        difference !== 0 && !GAUGES.includes(sample) && !/_bucket\{|_sum$|_bytes_total|^process_/.test(sample),
+        difference !== 0 &&
+        !GAUGES.includes(sample) &&
+        !/_bucket\{|_sum\b|_bytes_total|^process_|_connections_total\{|_dns_/.test(sample),
     ),
   );
 }
@@ -98,7 +100,12 @@ const SUBMITTED = {
   'chasqui_smtp_sessions_total{listener="submissions"}': 1,
   'chasqui_smtp_auth_total{listener="submissions",mechanism="PLAIN",result="accepted"}': 1,
   'chasqui_messages_received_total{listener="submissions"}': 1,
+  'chasqui_smtp_tls_handshakes_total{listener="submissions",version="TLSv1.3"}': 1,
 };
+
+/** What recipients at the one destination there is came to. */
+const outcome = (of: string, reason: string): string =>
+  `chasqui_delivery_outcomes_total{destination="smtp:127.0.0.1:${destination.port}",outcome="${of}",reason="${reason}"}`;
 
 test('a message that is delivered moves sessions, auth, received, signed, delivered, and the latency', async () => {
   const from = await metrics();
@@ -107,6 +114,7 @@ test('a message that is delivered moves sessions, auth, received, signed, delive
     ...SUBMITTED,
     chasqui_messages_signed_total: 1,
     chasqui_recipients_delivered_total: 2,
+    [outcome('delivered', 'none')]: 2,
     chasqui_delivery_latency_seconds_count: 2,
   }));
   const to = await metrics();
@@ -129,6 +137,8 @@ test('a recipient refused moves bounced; the notice to the sender is a message t
     chasqui_messages_signed_total: 2,
     chasqui_recipients_bounced_total: 1,
     chasqui_recipients_delivered_total: 1,
+    [outcome('bounced', 'address')]: 1,
+    [outcome('delivered', 'none')]: 1,
     chasqui_delivery_latency_seconds_count: 1,
   }));
 });
@@ -147,12 +157,15 @@ test('a message that waits moves deferred, and is the depth of the queue and its
     return older !== undefined && older > Math.max(1, ageSeconds);
   });
   open = true;
+  const deferrals = () => outbound.history(queueId).filter(({ event }) => event === 'deferred').length;
   await assertMoved(from, () => ({
     ...SUBMITTED,
     chasqui_messages_signed_total: 1,
-    chasqui_recipients_deferred_total: outbound.history(queueId).filter(({ event }) => event === 'deferred').length,
+    chasqui_recipients_deferred_total: deferrals(),
     chasqui_recipients_delivered_total: 1,
     chasqui_delivery_latency_seconds_count: 1,
+    [outcome('deferred', 'policy')]: deferrals(),
+    [outcome('delivered', 'none')]: 1,
   }));
   assert.equal((await metrics()).get('chasqui_queue_oldest_age_seconds'), 0);
 });
@@ -174,6 +187,7 @@ test('what is refused moves rejected, with the reason', async () => {
     `chasqui_smtp_rejected_total{listener="submission",stage="${stage}",reason="${reason}"}`;
   await assertMoved(from, () => ({
     'chasqui_smtp_sessions_total{listener="submission"}': 1,
+    'chasqui_smtp_tls_handshakes_total{listener="submission",version="TLSv1.3"}': 1,
     'chasqui_smtp_auth_total{listener="submission",mechanism="PLAIN",result="rejected"}': 1,
     'chasqui_smtp_auth_total{listener="submission",mechanism="PLAIN",result="accepted"}': 1,
     [rejected('auth', 'wrong_credentials')]: 1,

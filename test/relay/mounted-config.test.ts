@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { replicaStatus } from '../../cli/admin-client.ts';
 import { INDEX, type IndexDocument, SETTINGS, type SettingsDocument } from '../../relay/config/documents.ts';
 import { Destination } from '../harness/destination.ts';
+import { samplesOf } from '../harness/monitoring.ts';
 import { MountedFolder } from '../harness/mounted-folder.ts';
 import { RelayProcess } from '../harness/relay-process.ts';
 import { SmtpClient } from '../harness/smtp-client.ts';
@@ -45,6 +46,17 @@ async function greeting(relay: RelayProcess): Promise<string> {
 
 const took = (relay: RelayProcess, hash: string) =>
   relay.logged(`config ${hash} is in force`, (line) => line.message === 'config in force' && line.hash === hash);
+
+/** What its metrics tell of its config. */
+async function measured(relay: RelayProcess) {
+  const samples = await samplesOf([relay.monitoring]);
+  const hashes = [...samples.keys()].flatMap(
+    (sample) => /^chasqui_config_info\{hash="(\w+)"\}$/.exec(sample)?.[1] ?? [],
+  );
+  const successful = samples.get('chasqui_config_last_reload_successful');
+  const sinceSeconds = samples.get('chasqui_config_last_reload_success_timestamp_seconds') ?? Number.NaN;
+  return { hashes, successful, sinceSeconds };
+}
 
 test('what is swapped into a mounted folder is in force within a second', async () => {
   await using destination = await Destination.start();
@@ -101,9 +113,16 @@ test('a volume that mixes two versions leaves the one in force as it is, and say
   await relay.logged('it is told', ({ problem }) => problem === `${SETTINGS}: is not the version that ${INDEX} names`);
   assert.equal((await replicaStatus(relay.admin)).configHash, hashOf(documents));
   assert.match(await greeting(relay), /^220 relay\.example\.test /);
+  const before = await measured(relay);
+  assert.deepEqual(before.hashes, [hashOf(documents)]);
+  assert.equal(before.successful, 0);
   folder.swap(next);
   await took(relay, hashOf(next));
   assert.match(await greeting(relay), /^220 next\.example\.test /);
+  const after = await measured(relay);
+  assert.equal(after.successful, 1);
+  assert.deepEqual(after.hashes, [hashOf(next)], 'the former one is told no more');
+  assert.ok(after.sinceSeconds > before.sinceSeconds);
 });
 
 test('a pod that starts with nothing mounted goes on by the last good config, and follows what is mounted then', async () => {
