@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { operatorMetrics } from './metrics.ts';
+import { operatorMetrics, verifiedSamples } from './metrics.ts';
 
 test('work that does not end is told for as long as it lasts, with the object that has lasted longest', async () => {
   let atMs = 1_000;
@@ -28,4 +28,19 @@ test('work that does not end is told for as long as it lasts, with the object th
   assert.deepEqual(await told('maildomain'), { unfinished: 0.5, longest: 0.5 });
   metrics.queue.ended('MailDomain/mail/two', 500, 'Failed');
   assert.deepEqual(await told('maildomain'), { unfinished: 0, longest: 0 });
+});
+
+test('whether DNS has the records of a domain is told once it was found out', () => {
+  const domain = (name: string, ...verified: readonly ('True' | 'False' | 'Unknown')[]) => ({
+    metadata: { namespace: 'mail', name },
+    status: { conditions: verified.map((status) => ({ type: 'DnsVerified', status })) },
+  });
+  const told = verifiedSamples([
+    ...[domain('right', 'True'), domain('wrong', 'False'), domain('silent', 'Unknown'), domain('new')],
+    { metadata: { namespace: 'mail', name: 'newest' } },
+  ]);
+  assert.deepEqual(told, [
+    [{ namespace: 'mail', name: 'right' }, 1],
+    [{ namespace: 'mail', name: 'wrong' }, 0],
+  ]);
 });

@@ -166,6 +166,15 @@ export function createMetrics({ spool, config, now }: Measured): Metrics {
   );
   catalogue.gauge(
     {
+      name: 'chasqui_queue_disk_bytes',
+      help: 'Size of the disk that the queue is on.',
+      question: 'How full is the disk?',
+      unit: 'bytes',
+    },
+    () => one(spool.health().diskBytes),
+  );
+  catalogue.gauge(
+    {
       name: 'chasqui_queue_set_aside',
       help: 'Deliveries found damaged since the start; they are held.',
       question: 'Does the disk go bad?',

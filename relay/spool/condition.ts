@@ -79,6 +79,7 @@ export class Condition {
       ...(hindrance && { hindrance }),
       records: this.#report.failing === undefined,
       freeBytes: this.#report.freeBytes,
+      diskBytes: this.#report.diskBytes,
       setAside: this.#report.setAside + this.#notUnderstood,
       readFailures: this.#report.readFailures,
       unchecked: this.#report.unchecked,

@@ -246,6 +246,8 @@ export interface Opened {
 export interface WriterReport {
   /** Free space of the file system, and the pages of the database that are unused. */
   readonly freeBytes: number;
+  /** Size of the file system. */
+  readonly diskBytes: number;
   readonly messages: number;
   /** Why the last change, or the last try to write something, could not be committed. */
   readonly failing: WriteFailure | undefined;

@@ -251,6 +251,8 @@ export interface SpoolHealth {
   readonly records: boolean;
   /** Room on the disk, the unused part of the database counted in. */
   readonly freeBytes: number;
+  /** Size of the disk. */
+  readonly diskBytes: number;
   /** Deliveries and messages that were found damaged since the start and are held. */
   readonly setAside: number;
   /** Times since the start that nothing could be taken, such as for a disk that cannot be read. */

@@ -68,7 +68,7 @@ export class Storage {
   readonly #reserve: Reserve;
   readonly #damaged: string | undefined;
   #failing: WriteFailure | undefined;
-  #diskBytes = 0;
+  #disk = { bytes: 0, freeBytes: 0 };
   #highestId: number;
   #messages: number;
   #deliveries: number;
@@ -188,6 +188,7 @@ export class Storage {
   report(): WriterReport {
     return {
       freeBytes: this.#freeBytes(),
+      diskBytes: this.#disk.bytes,
       messages: this.#messages,
       failing: this.#failing,
       damaged: this.#damaged,
@@ -324,12 +325,12 @@ export class Storage {
 
   #freeBytesOfDisk(): number {
     try {
-      const { bavail, bsize } = statfsSync(this.#folder);
-      this.#diskBytes = bavail * bsize;
+      const { bavail, blocks, bsize } = statfsSync(this.#folder);
+      this.#disk = { bytes: blocks * bsize, freeBytes: bavail * bsize };
     } catch {
       // Where not even this can be asked, changes fail and say so.
     }
-    return this.#diskBytes;
+    return this.#disk.freeBytes;
   }
 
   #writeIds(): void {

@@ -1,7 +1,10 @@
 /** What the chart makes of its values, by helm itself and a real API server. */
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
+import { load } from 'js-yaml';
 import { crd } from '../../crds/generate.ts';
 import { KINDS } from '../../crds/kinds.ts';
 import { ApiServer } from '../cluster/api-server.ts';
@@ -173,6 +176,32 @@ describe('monitoring', () => {
     const objects = await helm.template(...options);
     return kinds.filter((kind) => names(objects, kind).length > 0);
   };
+
+  test('does not let the namespace of the operator take the place of those that metrics are of', async () => {
+    for (const object of await helm.template(MONITORS)) {
+      if (!object.kind.endsWith('Monitor')) continue;
+      assert.match(JSON.stringify(object), /"port":"metrics","interval":"30s","honorLabels":true/, object.kind);
+    }
+  });
+
+  test('has the alerts as a PrometheusRule, each with its runbook where it is said where they are', async () => {
+    const alerts = load(await readFile(join(CHART, 'files/alerts.yaml'), 'utf8'));
+    const rule = async (...options: readonly string[]) =>
+      (await helm.template('--set=metrics.prometheusRule.enabled=true', ...options)).filter(
+        ({ kind }) => kind === 'PrometheusRule',
+      );
+    const [plain, ...others] = await rule();
+    assert.ok(plain && 'spec' in plain);
+    assert.deepEqual([plain.spec, others], [alerts, []], 'the rules are those of the file');
+    const linked = JSON.stringify(await rule('--set=metrics.prometheusRule.runbooks=https://wiki.example/runbooks/'));
+    const links = [...linked.matchAll(/"runbook_url":"https:\/\/wiki\.example\/runbooks\/(\w+)\.md"/g)];
+    const alertNames = [...JSON.stringify(alerts).matchAll(/"alert":"(\w+)"/g)];
+    assert.deepEqual(
+      links.map(([, name]) => name),
+      alertNames.map(([, name]) => name),
+    );
+    assert.ok(links.length > 10);
+  });
 
   test('is a Service by default, and nothing that needs the Prometheus operator', async () => {
     assert.deepEqual(await made(), ['Service']);

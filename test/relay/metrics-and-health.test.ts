@@ -1,7 +1,7 @@
 /** What Prometheus and probes see of a relay: its metrics move with what happens, and its health is true. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { readFile, statfs } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { declarations } from '../../docs/metrics.ts';
@@ -64,6 +64,7 @@ const GAUGES = [
   'chasqui_queue_deliveries',
   'chasqui_queue_oldest_age_seconds',
   'chasqui_queue_free_bytes',
+  'chasqui_queue_disk_bytes',
 ];
 
 /** Samples that moved, without those of the queue and of connections, buckets and bytes, which tests of their own look at. */
@@ -251,6 +252,8 @@ test('a replica tells its version, and as much of its process as the kernel does
     const residentBytes = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1_024;
     const told = samples.get('process_resident_memory_bytes') ?? 0;
     assert.ok(Math.abs(told - residentBytes) < residentBytes / 2, `told ${told} bytes of ${residentBytes}`);
+    const { blocks, bsize } = await statfs(outbound.standalone.state);
+    assert.equal(samples.get('chasqui_queue_disk_bytes'), blocks * bsize);
     assert.ok((samples.get('process_open_fds') ?? 0) > 10, 'the sockets of its listeners alone are more');
     assert.ok((samples.get('process_cpu_seconds_total') ?? 0) > 0.1, 'its start took more');
     const startedMs = (samples.get('process_start_time_seconds') ?? 0) * 1_000;
