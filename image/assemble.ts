@@ -10,11 +10,11 @@ const SOURCES = join(import.meta.dirname, '..');
 const PROGRAM = 'opt/chasqui';
 
 /** @param builtAt seconds since 1970, https://reproducible-builds.org/specs/source-date-epoch/ */
-export async function assemble(root: string, builtAt: number): Promise<void> {
+export async function assemble(root: string, builtAt: number, version: string = packageJson.version): Promise<void> {
   const program = join(root, PROGRAM);
   await mkdir(program, { recursive: true });
-  const metafile = await bundle(program);
-  const { name, version, license } = packageJson;
+  const metafile = await bundle(program, version);
+  const { name, license } = packageJson;
   await writeFile(join(program, 'package.json'), `${JSON.stringify({ name, version, license, type: 'module' })}\n`);
   await cp(join(SOURCES, 'LICENSE'), join(program, 'LICENSE'));
   await writeFile(join(program, 'LICENSES-OF-PACKAGES'), licencesText(bundledPackages(metafile, SOURCES)));

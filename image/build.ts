@@ -24,11 +24,15 @@ export interface Built {
   readonly released: string;
 }
 
-/** @param folder where the archive is written to; one of the same name is replaced */
-export async function buildImage(folder: string, base = process.env.BASE): Promise<Built> {
+/**
+ * @param folder where the archive is written to; one of the same name is replaced
+ * @param version as which these sources are built, for tests that need two
+ */
+export async function buildImage(folder: string, version: string = packageJson.version): Promise<Built> {
+  const base = process.env.BASE;
   const { revision, builtAt, changed } = await sources();
-  const tag = `${packageJson.version}-${revision.slice(0, 12)}${changed ? '-changed' : ''}`;
-  const [name, released] = [`${REPOSITORY}:${tag}`, `${REPOSITORY}:${packageJson.version}`];
+  const tag = `${version}-${revision.slice(0, 12)}${changed ? '-changed' : ''}`;
+  const [name, released] = [`${REPOSITORY}:${tag}`, `${REPOSITORY}:${version}`];
   const work = await mkdtemp(join(tmpdir(), 'chasqui-image-'));
   // Nothing is shared with other images of this machine, and nothing of them is touched.
   const buildah = async (verb: string, ...words: readonly string[]): Promise<void> => {
@@ -37,7 +41,7 @@ export async function buildImage(folder: string, base = process.env.BASE): Promi
   };
   try {
     const [parts, root] = [join(work, 'parts'), join(work, 'base')];
-    await assemble(join(parts, 'image'), builtAt);
+    await assemble(join(parts, 'image'), builtAt, version);
     const from = base ?? 'localhost/chasqui-base';
     if (base === undefined) {
       await baseRoot(root);
@@ -45,7 +49,7 @@ export async function buildImage(folder: string, base = process.env.BASE): Promi
     }
     await buildah(
       ...(['build', '--timestamp', String(builtAt), '--build-context', `build=${parts}`, '--tag', released] as const),
-      ...['--build-arg', `BASE=${from}`, '--build-arg', `VERSION=${packageJson.version}`],
+      ...['--build-arg', `BASE=${from}`, '--build-arg', `VERSION=${version}`],
       ...['--build-arg', `REVISION=${revision}`, '--file', join(SOURCES, 'Dockerfile'), SOURCES],
     );
     await mkdir(folder, { recursive: true });

@@ -6,6 +6,7 @@
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { build, type Metafile, type Plugin } from 'esbuild';
+import packageJson from '../package.json' with { type: 'json' };
 
 const SOURCES = join(import.meta.dirname, '..');
 /** What starts a process or a thread, by the name of its file in the image. */
@@ -29,8 +30,20 @@ const threads: Plugin = {
   },
 };
 
+/** What the program says of itself when it is asked for its version. */
+const saying = (version: string): Plugin => ({
+  name: 'version',
+  setup(build) {
+    build.onLoad({ filter: /[/\\]package\.json$/ }, ({ path }) =>
+      path === join(SOURCES, 'package.json')
+        ? { contents: JSON.stringify({ ...packageJson, version }), loader: 'json' }
+        : undefined,
+    );
+  },
+});
+
 /** @returns what is in each file, https://esbuild.github.io/api/#metafile; paths are relative to the sources and `folder` */
-export async function bundle(folder: string): Promise<Metafile> {
+export async function bundle(folder: string, version: string = packageJson.version): Promise<Metafile> {
   const { metafile } = await build({
     absWorkingDir: SOURCES,
     entryPoints: { ...ENTRIES },
@@ -52,7 +65,7 @@ export async function bundle(folder: string): Promise<Metafile> {
     legalComments: 'none',
     metafile: true,
     logLevel: 'warning',
-    plugins: [threads],
+    plugins: [threads, saying(version)],
   });
   return metafile;
 }

@@ -31,8 +31,12 @@ export class Guide implements AsyncDisposable {
     return new Guide(home, kubeconfig, blocks);
   }
 
-  /** Runs all commands of the block that has this one. */
-  async run(command: string): Promise<string> {
+  /**
+   * Runs all commands of the block that has this one.
+   *
+   * @param folder where a person would have the files of a release that the commands name
+   */
+  async run(command: string, folder = ROOT): Promise<string> {
     const block = this.#blocks.find((text) => text.includes(command));
     assert.ok(block, `no block has ${command}`);
     this.#ran.add(block);
@@ -40,7 +44,7 @@ export class Guide implements AsyncDisposable {
     // A person has no make around the shell, which would have this one talk of folders.
     const { MAKELEVEL: _level, MAKEFLAGS: _flags, MFLAGS: _more, ...own } = process.env;
     const env = { ...own, PATH: path, HOME: this.#home, KUBECONFIG: this.#kubeconfig };
-    const { stdout } = await promisify(execFile)('sh', ['-euc', block], { cwd: ROOT, env });
+    const { stdout } = await promisify(execFile)('sh', ['-euc', block], { cwd: folder, env });
     return stdout;
   }
 

@@ -3,28 +3,20 @@
  * that stays, so their volumes may be deleted with all that is on them, and every message arrives, once.
  */
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { buildImage } from '../../image/build.ts';
-import { CHART, Helm } from '../chart/helm.ts';
-import { Cluster } from '../cluster/cluster.ts';
-import type { Namespace } from '../cluster/namespace.ts';
-import { importImage } from '../cluster/node/images.ts';
+import { Installation } from '../chart/installation.ts';
+import type { Cluster } from '../cluster/cluster.ts';
+import { destinationPod, destinationService, mailDomain, openRelay } from '../cluster/load.ts';
 import { SmtpClient } from '../harness/smtp-client.ts';
 
-const ROOT = join(import.meta.dirname, '../..');
-const SYSTEM = 'chasqui-system';
 const EACH = 5;
 
 describe('a relay of three pods', () => {
+  let here: Installation;
   let cluster: Cluster;
-  let helm: Helm;
-  let namespace: Namespace;
-  let image: string;
-  const kubectl = async (...words: readonly string[]) =>
-    (await cluster.kubectl.run(...words, `--namespace=${namespace.name}`)).trim();
-  const eventually = (words: readonly string[], like: RegExp) =>
-    cluster.kubectl.eventually([...words, `--namespace=${namespace.name}`], like);
+  let namespace: string;
+  const kubectl = (...words: readonly string[]) => here.kubectl(...words);
+  const eventually = (words: readonly string[], like: RegExp) => here.eventually(words, like);
   const relay = (jsonpath: string) => ['get', 'smtprelay', 'outbound', `--output=jsonpath=${jsonpath}`];
   const restarts = () =>
     kubectl(
@@ -35,35 +27,21 @@ describe('a relay of three pods', () => {
     );
 
   before(async () => {
-    cluster = await Cluster.connect();
-    helm = await Helm.prepare(cluster.kubectl.kubeconfig);
-    const built = await buildImage(join(ROOT, '.cache/image'));
-    image = built.released;
-    await importImage(built.archive);
-    await helm.run(
-      'install',
-      'chasqui',
-      CHART,
-      `--namespace=${SYSTEM}`,
-      '--create-namespace',
-      '--wait',
-      '--take-ownership',
-    );
-    namespace = await cluster.namespace();
+    here = await Installation.begin();
+    cluster = here.cluster;
+    namespace = here.namespace.name;
   });
-  after(async () => {
-    await cluster?.kubectl.attempt(['delete', 'smtprelay', '--all', `--namespace=${namespace?.name}`, '--timeout=60s']);
-    await namespace?.[Symbol.asyncDispose]();
-    await helm?.attempt('uninstall', 'chasqui', `--namespace=${SYSTEM}`, '--no-hooks');
-    await cluster?.kubectl.attempt(['delete', 'namespace', SYSTEM, '--ignore-not-found', '--wait=false']);
-    await helm?.[Symbol.asyncDispose]();
-  });
+  after(async () => here?.[Symbol.asyncDispose]());
 
   test('takes mail in each of them, though nobody answers at the destination', async () => {
-    await cluster.kubectl.apply(...manifests(namespace.name));
+    await cluster.kubectl.apply(
+      destinationService(namespace),
+      openRelay(namespace, 'outbound', { replicas: 3 }),
+      mailDomain(namespace, 'example', 'example.test', ['outbound']),
+    );
     await kubectl('wait', '--for=condition=Ready', 'smtprelay/outbound', 'maildomain/example', '--timeout=2m');
     for (const ordinal of [0, 1, 2]) {
-      await using forward = await cluster.forward(namespace.name, `pod/outbound-${ordinal}`, 10_025);
+      await using forward = await cluster.forward(namespace, `pod/outbound-${ordinal}`, 10_025);
       await using client = await SmtpClient.connect(forward.port);
       await client.talk(['EHLO client.test', '250']);
       for (let number = 0; number < EACH; number++) {
@@ -97,7 +75,7 @@ describe('a relay of three pods', () => {
   });
 
   test('delivers every message once, when somebody answers', async () => {
-    await cluster.kubectl.apply(sink(namespace.name, image));
+    await cluster.kubectl.apply(destinationPod(namespace, here.image.released));
     await kubectl('wait', '--for=condition=Ready', 'pod/destination', '--timeout=60s');
     await eventually(['logs', 'destination'], new RegExp(`^(.*"to":.*\\n){${3 * EACH}}$`));
     await eventually(relay('{.status.conditions[?(@.type=="QueueHealthy")].status}'), /^True$/);
@@ -107,54 +85,4 @@ describe('a relay of three pods', () => {
     );
     assert.deepEqual(arrived.flat().sort(), expected.sort());
   });
-});
-
-const manifests = (namespace: string): readonly object[] => [
-  {
-    ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'destination', namespace } },
-    spec: { selector: { app: 'destination' }, ports: [{ port: 2525 }] },
-  },
-  {
-    ...{ apiVersion: 'chasqui.dev/v1alpha1', kind: 'SmtpRelay', metadata: { name: 'outbound', namespace } },
-    spec: {
-      hostname: 'relay.example.test',
-      replicas: 3,
-      listeners: [
-        {
-          ...{ name: 'smtp', protocol: 'Submission', port: 25, tls: 'Optional' },
-          // Connections through kubectl come from the pod itself.
-          auth: { exemptNetworks: ['127.0.0.0/8'] },
-        },
-      ],
-      queue: { storage: { size: '1Gi' } },
-      delivery: {
-        routes: [
-          {
-            match: { domains: ['*'] },
-            smarthosts: [{ host: `destination.${namespace}.svc`, port: 2525, tls: { mode: 'Disabled' } }],
-          },
-        ],
-        retry: { schedule: ['2s'] },
-      },
-    },
-  },
-  {
-    ...{ apiVersion: 'chasqui.dev/v1alpha1', kind: 'MailDomain', metadata: { name: 'example', namespace } },
-    spec: { domain: 'example.test', relayRefs: [{ name: 'outbound' }], dns: { verification: 'Disabled' } },
-  },
-];
-
-const sink = (namespace: string, image: string): object => ({
-  ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'destination', namespace, labels: { app: 'destination' } } },
-  spec: {
-    securityContext: { runAsNonRoot: true, runAsUser: 65532, seccompProfile: { type: 'RuntimeDefault' } },
-    containers: [
-      {
-        ...{ name: 'sink', image, imagePullPolicy: 'IfNotPresent' },
-        args: ['sink', '--listen', '0.0.0.0:2525', '--json', '--state', '/tmp'],
-        readinessProbe: { tcpSocket: { port: 2525 }, periodSeconds: 1 },
-        securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
-      },
-    ],
-  },
 });
